@@ -1,0 +1,28 @@
+"""Back up, list, roll back, undo, redo and audit Claude Code's configuration, from inside the session or a terminal.
+
+The way through the house, in one direction only::
+
+    tool or command -> service -> gather (read disk) -> plan (pure) -> execute (write disk) -> result -> schema
+
+``errors``   the one error, and the one table of its codes
+``core``     the rules, pure: ``model`` (the values), ``components`` (what is protected), ``names``, ``times``,
+             ``tar``, ``codec`` (every format on disk, both ways), ``diff``, ``selection``, ``plan``, ``history`` (undo
+             and redo), ``security_changes`` (what asks first), ``outcome`` (what the use cases return)
+``disk``     synchronous I/O: ``atomic`` (the only writer), ``lock``, ``scan`` (live targets), ``archive``, ``store``
+             (backups), ``stage`` and ``swap`` (one target's change), ``journal`` and ``execute`` (all, or none),
+             ``audit`` (the chain) with ``audit_chain`` and ``audit_index``
+``config``   the only reader of environment, home and ``config.json``
+``service``  one async method per use case; ``desk`` owns clock, ids and the ways in; ``stored`` tells which backups
+             exist; ``backup``, ``intent`` (planning), ``restore`` and ``reading`` are the use cases
+``schema``   pydantic arguments and results, for the server and for ``--json``
+``server``   MCP over stdio; ``cli`` the terminal twin
+
+Words: a *scope* is the person's configuration (``user``) or one project's; a *component* one kind of it (hooks,
+commands, settings); a *target* one component in one scope; a *backup* an immutable record of all targets in view at
+one moment, named by its *version*; a *tree* what a target holds, compared by *digest*; a *plan* what a restore would
+do; a *slot* a staged or displaced tree beside its target; the *journal* records the one operation in flight; the
+*audit* is the chain of everything that was done, refused or found; *drift* is a change that was not ours.
+
+Where something new belongs: a component is a row in ``core/components.py``; a tool is a service method, a model in
+``schema.py``, a row in ``server.py`` and a command; a step of the protocol is in ``disk/execute.py``, and nowhere else.
+"""

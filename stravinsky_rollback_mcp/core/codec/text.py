@@ -1,0 +1,146 @@
+"""Canonical JSON, and names that are not UTF-8.
+
+JSON has no bytes: a name that is not valid UTF-8 is written with replacement characters for people, beside a twin
+key ``<key>_b64`` that holds its exact bytes and alone counts when reading.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from typing import cast
+
+from stravinsky_rollback_mcp.errors import Code, RollbackError
+
+
+def name_bytes(name: str) -> bytes:
+    """The exact bytes of a name or link text on disk."""
+    return name.encode("utf-8", "surrogateescape")
+
+
+def name_fields(key: str, name: str) -> dict[str, str]:
+    """The JSON members that hold a name under ``key``: one for UTF-8, two otherwise."""
+    raw = name_bytes(name)
+    try:
+        return {key: raw.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {key: raw.decode("utf-8", "replace"), f"{key}_b64": base64.b64encode(raw).decode("ascii")}
+
+
+def read_name(members: Mapping[str, object], key: str) -> str:
+    """The name that ``name_fields`` wrote. Raises ValueError when the members are not of that form."""
+    encoded = members.get(f"{key}_b64")
+    if encoded is None:
+        name = members.get(key)
+        if not isinstance(name, str):
+            raise ValueError(f"{key} is not a text")
+        return name
+    if not isinstance(encoded, str):
+        raise ValueError(f"{key}_b64 is not a text")
+    try:
+        return base64.b64decode(encoded, validate=True).decode("utf-8", "surrogateescape")
+    except binascii.Error as error:
+        raise ValueError(f"{key}_b64 is not base64") from error
+
+
+def to_json(value: object) -> bytes:
+    """Canonical bytes: sorted keys, no spaces, ASCII only, no NaN, one line."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def to_readable_json(value: object) -> bytes:
+    """Canonical bytes for files that people read: sorted keys, one space of indentation, a final newline."""
+    return (json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n").encode("ascii")
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("duplicate keys")
+    return members
+
+
+def _refuse_constant(word: str) -> object:
+    raise ValueError(f"{word} is not JSON")
+
+
+def from_json(content: bytes) -> dict[str, object]:
+    """The object that JSON bytes hold, duplicate keys and non-finite numbers refused with ValueError."""
+    try:
+        value: object = json.loads(
+            content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant
+        )
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise ValueError("not UTF-8 JSON of sane depth") from error
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return cast("dict[str, object]", value)
+
+
+def require_format(members: Mapping[str, object], known: int, what: str) -> None:
+    """Refuse a record written by a newer version of this program (``unsupported_version``)."""
+    found = members.get("format")
+    if type(found) is not int or found < 1:
+        raise ValueError("format is not a positive number")
+    if found > known:
+        raise RollbackError(
+            Code.UNSUPPORTED_VERSION,
+            f"this {what} has format {found}, newer than the {known} that this program knows.",
+            "update stravinsky-rollback-mcp and try again.",
+        )
+
+
+class Members:
+    """Typed access to the members of one JSON object; every surprise is a ValueError."""
+
+    def __init__(self, raw: Mapping[str, object]) -> None:
+        self.raw = raw
+
+    def text(self, key: str) -> str:
+        """A text."""
+        value = self.raw.get(key)
+        if not isinstance(value, str):
+            raise ValueError(f"{key} is not a text")
+        return value
+
+    def optional_text(self, key: str) -> str | None:
+        """A text, or None where there is none."""
+        return None if self.raw.get(key) is None else self.text(key)
+
+    def integer(self, key: str) -> int:
+        """A whole number of at most 64 bits."""
+        value = self.raw.get(key)
+        if type(value) is not int or not -(1 << 63) <= value < 1 << 63:
+            raise ValueError(f"{key} is not a number of sane size")
+        return value
+
+    def number(self, key: str) -> int:
+        """A whole number that is not negative."""
+        value = self.integer(key)
+        if value < 0:
+            raise ValueError(f"{key} is negative")
+        return value
+
+    def objects(self, key: str) -> list[dict[str, object]]:
+        """A list of objects."""
+        value = self.raw.get(key)
+        if not isinstance(value, list):
+            raise ValueError(f"{key} is not a list")
+        items = cast("list[object]", value)
+        if not all(isinstance(item, dict) for item in items):
+            raise ValueError(f"{key} holds something that is not an object")
+        return cast("list[dict[str, object]]", items)
+
+    def object(self, key: str) -> "Members":
+        """An object."""
+        value = self.raw.get(key)
+        if not isinstance(value, dict):
+            raise ValueError(f"{key} is not an object")
+        return Members(cast("dict[str, object]", value))
+
+    def truth(self, key: str) -> bool:
+        """True or false."""
+        value = self.raw.get(key)
+        if not isinstance(value, bool):
+            raise ValueError(f"{key} is not true or false")
+        return value

@@ -1,0 +1,166 @@
+"""Undo and redo: where one view stands in the sequence of states that were ever known.
+
+The audit is one sequence for the whole store. A view takes from each record the digests of the user scope and of its
+own project; every record that changes what this view sees is a known state. Undo and redo of this view move a cursor
+along these states; anything else that brings a new state drops what lay ahead of the cursor and appends.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from stravinsky_rollback_mcp.core.model import AuditRecord, EventType, Scope, View
+from stravinsky_rollback_mcp.errors import Code, RollbackError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownState:
+    """What this view held at one moment: ``digests`` by target id; ``seq`` is the record that established it."""
+
+    seq: int
+    timestamp: str
+    event_type: EventType
+    version: str | None
+    project: str | None
+    digests: Mapping[str, str]
+
+    def equals(self, live: Mapping[str, str]) -> bool:
+        """Whether the live targets hold this state, as far as both were recorded."""
+        return not self.drifted(live)
+
+    def drifted(self, live: Mapping[str, str]) -> tuple[str, ...]:
+        """The ids of the targets that do not hold what this state says."""
+        return tuple(
+            target for target, digest in self.digests.items() if live.get(target, "") and live[target] != digest
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """The known states of a view, oldest first, and where it stands (-1: nothing is known yet)."""
+
+    states: tuple[KnownState, ...]
+    cursor: int
+
+    @property
+    def current(self) -> KnownState | None:
+        """The last known state."""
+        return self.states[self.cursor] if self.states else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """A step along the timeline: the state to bring back, and what that takes back.
+
+    ``taken_back`` is None when it is an edit that nobody announced. ``next_undo`` says in words what a further undo
+    would take back. ``unavailable`` are versions that were passed over because no backup holds them any more.
+    """
+
+    state: KnownState
+    taken_back: KnownState | None
+    foreign: tuple[KnownState, ...]
+    unavailable: tuple[str, ...]
+
+
+def timeline(records: Iterable[AuditRecord], view: View) -> Timeline:
+    """The known states of a view from the records that bear a state, oldest first."""
+    states: list[KnownState] = []
+    cursor = -1
+    seen = {target.id: target.scope for target in view.targets}
+    for record in records:
+        draft = record.draft
+        if draft.state is None:
+            continue
+        is_own = draft.project == view.project and draft.user_root == view.user_root
+        if is_own and draft.restores is not None:
+            places = [place for place, state in enumerate(states) if state.seq == draft.restores]
+            if places:
+                cursor = places[-1]
+                continue
+        digests = dict(states[cursor].digests) if states else {}
+        for item in draft.state:
+            scope = seen.get(item.target)
+            is_seen = (scope is Scope.USER and draft.user_root == view.user_root) or (
+                scope is Scope.PROJECT and draft.project == view.project
+            )
+            if is_seen and item.digest:
+                digests[item.target] = item.digest
+        if not digests or (states and digests == states[cursor].digests):
+            continue
+        del states[cursor + 1 :]
+        states.append(
+            KnownState(
+                seq=record.seq,
+                timestamp=record.timestamp,
+                event_type=draft.event_type,
+                version=draft.version,
+                project=draft.project,
+                digests=digests,
+            )
+        )
+        cursor = len(states) - 1
+    return Timeline(states=tuple(states), cursor=cursor)
+
+
+def undo(known: Timeline, live: Mapping[str, str], held: frozenset[tuple[str, str]], project: str | None) -> Walk:
+    """The state that undo brings back: the last known one after an outside edit, else the one before it.
+
+    ``held`` are the (target id, digest) pairs that some intact backup holds. Raises ``nothing_to_undo``.
+    """
+    here = known.current
+    if here is None:
+        raise RollbackError(
+            Code.NOTHING_TO_UNDO, "no state of this configuration is known yet.", "make a backup with create_backup."
+        )
+    if not here.equals(live):
+        if not _is_held(here, live, held):
+            raise RollbackError(
+                Code.NOT_FOUND,
+                "the last known state is no longer in any backup.",
+                "see list_backups and use rollback_to.",
+            )
+        return Walk(state=here, taken_back=None, foreign=(), unavailable=())
+    passed: list[str] = []
+    for place in range(known.cursor - 1, -1, -1):
+        state = known.states[place]
+        if state.equals(live):
+            continue
+        if not _is_held(state, live, held):
+            passed.append(state.version or state.timestamp)
+            continue
+        between = known.states[place + 1 : known.cursor + 1]
+        foreign = tuple(step for step in between if step.project != project)
+        return Walk(state=state, taken_back=here, foreign=foreign, unavailable=tuple(passed))
+    earliest = known.states[0]
+    raise RollbackError(
+        Code.NOTHING_TO_UNDO,
+        f"nothing further: the earliest known state is of {earliest.timestamp}"
+        + (f" ({earliest.version})." if earliest.version else "."),
+        "redo goes forward again; list_backups shows every version for rollback_to.",
+    )
+
+
+def redo(known: Timeline, live: Mapping[str, str], held: frozenset[tuple[str, str]], project: str | None) -> Walk:
+    """The next state along what was undone. Raises ``nothing_to_redo``, also after any change since the undo."""
+    here = known.current
+    if here is not None and not here.equals(live):
+        raise RollbackError(
+            Code.NOTHING_TO_REDO,
+            "the configuration was changed since the undo, so there is no way forward to redo.",
+            "undo takes that change back; list_backups shows every version for rollback_to.",
+        )
+    passed: list[str] = []
+    for state in known.states[known.cursor + 1 :]:
+        if state.equals(live):
+            continue
+        if not _is_held(state, live, held):
+            passed.append(state.version or state.timestamp)
+            continue
+        foreign = (state,) if state.project != project else ()
+        return Walk(state=state, taken_back=here, foreign=foreign, unavailable=tuple(passed))
+    raise RollbackError(
+        Code.NOTHING_TO_REDO, "nothing was undone that could be redone.", "list_backups shows every known version."
+    )
+
+
+def _is_held(state: KnownState, live: Mapping[str, str], held: frozenset[tuple[str, str]]) -> bool:
+    return all((target, state.digests[target]) in held for target in state.drifted(live))

@@ -1,0 +1,71 @@
+"""What names may look like: versions given by callers, paths inside trees, archives, and how paths are shown."""
+
+import re
+
+from stravinsky_rollback_mcp.core.codec.text import name_bytes
+from stravinsky_rollback_mcp.core.model import Kind
+from stravinsky_rollback_mcp.errors import Code, RollbackError
+
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", re.ASCII)
+_OURS = (".pre_rollback", ".pre_undo", ".pre_redo", ".pre_update", ".rescue")
+_RESERVED = frozenset({"latest", "live"})
+_DEVICES = frozenset(
+    {"con", "prn", "aux", "nul"} | {f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)}
+)
+MAX_NAME_BYTES = 255
+
+
+def is_version(name: str) -> bool:
+    """Whether a name has the form of a version, ours included."""
+    return _VERSION.fullmatch(name) is not None and not name.endswith(".")
+
+
+def require_new_version(name: str) -> str:
+    """The name, if a caller may give it to a new backup; else ``invalid_name``."""
+    folded = name.casefold()
+    problem = ""
+    if not is_version(name):
+        problem = "may hold only letters, digits and . _ + -, begins with a letter or digit and has at most 64 characters"
+    elif folded in _RESERVED or folded.endswith(_OURS):
+        problem = "is a name that this program keeps for itself"
+    elif folded.split(".", maxsplit=1)[0] in _DEVICES:
+        problem = "is the name of a Windows device"
+    if problem:
+        raise RollbackError(
+            Code.INVALID_NAME,
+            f"the version name {problem}.",
+            "choose a name such as v1.2.0 or before-hooks-cleanup, or leave it out.",
+        )
+    return name
+
+
+def path_problem(path: str) -> str:
+    """Why a relative path inside a tree is unsafe, or the empty text when it is fine."""
+    if not path or path.startswith("/") or "\0" in path:
+        return "a path that is empty, absolute or holds a zero byte"
+    for part in path.split("/"):
+        if part in ("", ".", ".."):
+            return "a path with an empty part, . or .."
+        if len(name_bytes(part)) > MAX_NAME_BYTES:
+            return "a name that is too long"
+    return ""
+
+
+def archive_name(target_id: str, kind: Kind) -> str:
+    """The constant file name of a target's archive in a backup's folder."""
+    return f"{target_id}.tar.gz" if kind is Kind.DIRECTORY else f"{target_id}.json"
+
+
+def shown(path: str, home: str) -> str:
+    """A path as people and models see it: the home folder as ``~``, odd bytes and control characters escaped."""
+    if path == home:
+        path = "~"
+    elif home and path.startswith(home.rstrip("/") + "/"):
+        path = "~" + path[len(home.rstrip("/")) :]
+    return "".join(_shown_character(character) for character in path)
+
+
+def _shown_character(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,219 @@
+"""What a restore would do, decided before anything is touched.
+
+A plan is a value: the trees that are live, the trees that are meant, and where each byte comes from. A dry run shows
+it, ``disk/execute.py`` carries it out, and its id binds what was shown to what is done.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from stravinsky_rollback_mcp.core.codec.text import to_json
+from stravinsky_rollback_mcp.core.codec.trees import ABSENT, present
+from stravinsky_rollback_mcp.core.components import BY_NAME
+from stravinsky_rollback_mcp.core.diff import difference
+from stravinsky_rollback_mcp.core.model import (
+    Change,
+    Entry,
+    EntryType,
+    EventType,
+    Skipped,
+    StoredTarget,
+    Target,
+    TargetState,
+    Tree,
+    View,
+)
+from stravinsky_rollback_mcp.core.names import shown
+from stravinsky_rollback_mcp.errors import Code, RollbackError
+
+MAX_PATHS_SHOWN = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One target on its way from ``live`` to ``desired``.
+
+    ``stored`` (in backup ``version``) holds the bytes of every file in ``from_backup``; all other files are those of
+    the live tree. ``carried`` lies in the live tree, is in no backup, and moves over untouched.
+    """
+
+    target: Target
+    live: Tree
+    desired: Tree
+    version: str
+    stored: StoredTarget
+    from_backup: frozenset[str]
+    carried: tuple[Skipped, ...]
+
+    @property
+    def is_change(self) -> bool:
+        """Whether the target would not stay as it is."""
+        return self.live.digest != self.desired.digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All steps of one operation, in the order in which they are made live."""
+
+    operation: EventType
+    steps: tuple[Step, ...]
+    security_changes: tuple[str, ...]
+    plan_id: str
+
+    @property
+    def changes(self) -> tuple[Step, ...]:
+        """The steps that change something."""
+        return tuple(step for step in self.steps if step.is_change)
+
+
+def step(target: Target, live: Tree, version: str, stored: StoredTarget, only: Iterable[str] | None) -> Step:
+    """The step that brings a target, or just the paths ``only`` below it, to what a backup recorded.
+
+    Raises ``unsupported_file_type`` when the live target is not what its kind says, or when something that no backup
+    holds stands where an entry must go: overwriting it would lose it.
+    """
+    if live.state is TargetState.NOT_RECORDED:
+        raise RollbackError(
+            Code.UNSUPPORTED_FILE_TYPE,
+            f"{target.path} is {live.skipped[0].reason}, which no backup can hold.",
+            "move it away by hand, then try again.",
+        )
+    wanted = _wanted(live, stored.tree, only)
+    for item in live.skipped:
+        _make_room(wanted, live, target, item)
+    desired = present(wanted.values(), live.skipped) if wanted else ABSENT
+    old = {entry.path: entry for entry in live.entries}
+    from_backup = frozenset(
+        entry.path for entry in desired.entries if entry.type is EntryType.FILE and old.get(entry.path) != entry
+    )
+    return Step(
+        target=target,
+        live=live,
+        desired=desired,
+        version=version,
+        stored=stored,
+        from_backup=from_backup,
+        carried=live.skipped if wanted else (),
+    )
+
+
+def _wanted(live: Tree, stored: Tree, only: Iterable[str] | None) -> dict[str, Entry]:
+    recorded = {entry.path: entry for entry in stored.entries}
+    chosen = None if only is None else tuple(only)
+    if chosen is None or "" in chosen:
+        return recorded
+    wanted = {entry.path: entry for entry in live.entries if not _is_below(entry.path, chosen)}
+    for path, entry in recorded.items():
+        if _is_below(path, chosen):
+            _add_ancestors(wanted, recorded, path)
+            wanted[path] = entry
+    return wanted
+
+
+def _is_below(path: str, chosen: tuple[str, ...]) -> bool:
+    return any(path == top or path.startswith(top + "/") for top in chosen)
+
+
+def _ancestors(path: str) -> list[str]:
+    """The folders above a path, the target itself (empty) first."""
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(len(parts))]
+
+
+def _add_ancestors(wanted: dict[str, Entry], source: Mapping[str, Entry], path: str) -> None:
+    for folder in _ancestors(path):
+        above = wanted.setdefault(folder, source[folder])
+        if above.type is not EntryType.DIRECTORY:
+            raise RollbackError(
+                Code.INVALID_ARGUMENT,
+                f"{folder} is not a folder now, so {path} cannot be brought back alone.",
+                f"bring back {folder} as a whole.",
+            )
+
+
+def _make_room(wanted: dict[str, Entry], live: Tree, target: Target, item: Skipped) -> None:
+    """Keep a place for something that backups leave out: it is carried over, with the folders above it."""
+    kept = {entry.path: entry for entry in live.entries}
+    in_the_way = wanted.get(item.path)
+    for folder in _ancestors(item.path):
+        above = wanted.setdefault(folder, kept[folder])
+        if above.type is not EntryType.DIRECTORY:
+            in_the_way = above
+    if in_the_way is not None:
+        raise RollbackError(
+            Code.UNSUPPORTED_FILE_TYPE,
+            f"{target.path}/{item.path} ({item.reason}) is in no backup and stands where {in_the_way.path} must go.",
+            "move it away by hand, then try again.",
+        )
+
+
+def plan(
+    operation: EventType,
+    steps: Iterable[Step],
+    view: View,
+    arguments: Mapping[str, object],
+    security_changes: tuple[str, ...],
+) -> Plan:
+    """The plan, with the id that a caller may hand back to have exactly this done.
+
+    The id is a digest over everything that could make the same request mean something else; it is recomputed at
+    each call and never stored.
+    """
+    ordered = tuple(steps)
+    content = {
+        "operation": operation,
+        "arguments": dict(arguments),
+        "user_root": view.user_root,
+        "project": view.project,
+        "steps": [[step.target.id, step.live.digest, step.desired.digest] for step in ordered],
+        "security_changes": list(security_changes),
+    }
+    return Plan(
+        operation=operation,
+        steps=ordered,
+        security_changes=security_changes,
+        plan_id=hashlib.sha256(to_json(content)).hexdigest()[:32],
+    )
+
+
+def change(step: Step, home: str, atomicity: str | None) -> Change:
+    """What people and models are shown of a step."""
+    found = difference(step.live, step.desired)
+    if not step.is_change:
+        action = "none"
+    elif step.live.state is TargetState.ABSENT:
+        action = "create"
+    else:
+        action = "remove" if step.desired.state is TargetState.ABSENT else "replace"
+    return Change(
+        scope=step.target.scope,
+        component=step.target.component,
+        path=shown(step.target.path, home),
+        action=action,
+        takes_effect=BY_NAME[step.target.component].takes_effect,
+        added=_capped(found.added),
+        modified=_capped(found.modified),
+        removed=_capped(found.removed),
+        added_total=len(found.added),
+        modified_total=len(found.modified),
+        removed_total=len(found.removed),
+        atomicity=atomicity if step.is_change else None,
+    )
+
+
+def _capped(paths: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(shown(path, "") for path in paths[:MAX_PATHS_SHOWN])
+
+
+def require_separate(resolved: Mapping[str, str]) -> None:
+    """Refuse targets (id → resolved path) that lie inside each other or are one: swapping one would move the other."""
+    ordered = sorted(resolved.items(), key=lambda item: item[1])
+    for (first, above), (second, below) in pairwise(ordered):
+        if below == above or below.startswith(above + "/"):
+            raise RollbackError(
+                Code.UNSAFE_PATH,
+                f"{first} and {second} resolve to {above} and {below}: one lies in the other.",
+                "restore one scope at a time with `scope`, or separate the links.",
+            )

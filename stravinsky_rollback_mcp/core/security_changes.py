@@ -1,0 +1,299 @@
+"""In which ways a plan would leave Claude Code's settings less guarded than they are now.
+
+A person (or a model that repeats the lines) consents to exactly these lines, so they are stable, show no value
+that may be a secret, and stay on one line whatever the file says. A new way is one row in ``_WAYS``.
+
+How Claude Code 2.1.330 reads a settings file: strict JSON, byte order mark and empty file accepted, more than
+2 MiB or a root that is no object dropped whole. A key of a wrong type counts as absent here; whether it makes
+Claude Code drop the whole file is for the settings check to find, and such a file is passed as ``after=None``.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+MAX_SETTINGS_BYTES = 2 * 1024 * 1024
+MAX_DEPTH = 100
+MAX_SHOWN_CHARACTERS = 120
+
+# Events at which a hook can refuse or hold something back (hooks reference, exit code 2 or a JSON decision): what
+# it held back passes once it is gone. At all other events a hook observes, adds context or does chores.
+GUARDING_EVENTS = (
+    "PreToolUse",  # denies a tool call
+    "PermissionRequest",  # answers the permission dialog with no
+    "UserPromptSubmit",  # rejects a prompt
+    "UserPromptExpansion",  # rejects a slash command
+    "PostToolBatch",  # ends the turn before the next model call
+    *("Stop", "SubagentStop", "TeammateIdle"),  # keep someone at work, for instance until the tests pass
+    *("TaskCreated", "TaskCompleted"),  # refuse a task, refuse to call it done
+    "ConfigChange",  # keeps changed settings from taking effect
+    *("Elicitation", "ElicitationResult"),  # decline an MCP server's question, hold back the answer
+)
+
+# From strict to loose; ``dontAsk`` refuses what would be asked, yet no person sees a question any more.
+_MODES = ("plan", "default", "acceptEdits", "dontAsk", "auto", "bypassPermissions")
+_NO_BYPASS = ("permissions", "disableBypassPermissionsMode")
+_KEY_HELPERS = ("apiKeyHelper", "awsAuthRefresh", "awsCredentialExport", "otelHeadersHelper")
+# What makes a hook handler this one; its headers, timeout, model and statusMessage may change without a word.
+_HANDLER_IDENTITY = ("type", "command", "args", "shell", "if", "url", "server", "tool", "input", "prompt")
+
+_SHELL_TOKEN = re.compile(r"""(?:"(?:\\.|[^"\\])*"?|'[^']*'?|[^\s"'])+""", re.DOTALL)
+_SCRIPT = re.compile(r"[\w.~/${}@+-]+\.(?:py|sh|bash|zsh|fish|js|mjs|cjs|ts|mts|rb|pl|php|lua|ps1|cmd|bat)", re.ASCII)
+_WORD = re.compile(r"[\w.~/${}+-]+", re.ASCII)
+_NAME_LIST = re.compile(r"[\w\-,| ]+", re.ASCII)  # other matchers are regular expressions and stay whole
+_SECRET = re.compile(
+    r"""((?:key|token|secret|passwd|password|credentials?|auth)\w{0,40}["']?\s*[=:]\s*(?:(?:bearer|basic)\s+)?)(?!\*)\S+"""
+    r"""|(\b(?:bearer|basic)\s+)\S+|(://)[^\s/@]+(?=@)"""
+    r"""|(\b(?:(?:sk|pk|rk)[-_]|(?:gh[a-z]|github_pat|npm|hf)_|glpat-|xox[a-z]-))[\w-]{8,}""",
+    re.IGNORECASE,
+)
+_LONGEST_MASKED = 2000  # bounds the work on one hostile text; what lies behind is never shown
+
+_Settings = Mapping[str, object]
+_Way = Callable[[_Settings, _Settings], Iterator[str]]
+_TOO_DEEP: _Settings = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsChange:
+    """One settings file as it is and as a plan would leave it; None for bytes means that there is no file.
+
+    ``known`` is the last known state, and stands in for ``before`` when that does not load.
+    """
+
+    path: str
+    before: bytes | None
+    known: bytes | None
+    after: bytes | None
+
+
+def security_changes(changes: Sequence[SettingsChange]) -> tuple[str, ...]:
+    """One line for each way in which a plan loosens security, sorted and unique; tightening gives none.
+
+    Every file is judged by itself: a rule that moves from one file to another is lost in the first. Any bytes are
+    taken, nothing is raised.
+    """
+    return tuple(sorted({line for change in changes for line in _lines(change)}))
+
+
+def _lines(change: SettingsChange) -> Iterator[str]:
+    if change.before == change.after:
+        return
+    before = _load(change.before)
+    if before is None or before is _TOO_DEEP:
+        before = _load(change.known) or {}
+    after = _load(change.after)
+    if after is _TOO_DEEP:
+        # Claude Code would read it although we cannot: never let that pass for harmless.
+        yield f"{_escaped(change.path)}: nested too deep to be judged"
+    for way in _WAYS:
+        for text in way(before, after or {}):
+            yield f"{_escaped(change.path)}: {text}"
+
+
+def _load(content: bytes | None) -> _Settings | None:
+    """The settings that Claude Code takes from a file, ``_TOO_DEEP``, or None when it drops the file."""
+    content = content or b""
+    if len(content) > MAX_SETTINGS_BYTES:
+        return None
+    text = content.decode("utf-8-sig", "replace")
+    if not text.strip():
+        return {}
+    try:
+        # Numbers as JavaScript has them: no limit of digits, 1 and 1.0 the same.
+        value: object = json.loads(text, parse_int=float, parse_constant=_refuse_constant)
+    except ValueError:
+        return None
+    except RecursionError:
+        return _TOO_DEEP
+    if not isinstance(value, dict):
+        return None
+    return cast("_Settings", value) if _is_shallow(cast("object", value)) else _TOO_DEEP
+
+
+def _refuse_constant(word: str) -> object:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _is_shallow(value: object) -> bool:
+    """Whether comparing and encoding the value is safe from the recursion limit."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [child for item in level for child in (*_table(item).values(), *_items(item))]
+    return not level
+
+
+def _at(settings: _Settings, keys: Sequence[str]) -> object:
+    value: object = settings
+    for key in keys:
+        value = _table(value).get(key)
+    return value
+
+
+def _table(value: object) -> _Settings:
+    return cast("_Settings", value) if isinstance(value, dict) else {}
+
+
+def _items(value: object) -> Sequence[object]:
+    return cast("list[object]", value) if isinstance(value, list) else ()
+
+
+def _texts(value: object) -> frozenset[str]:
+    return frozenset(item for item in _items(value) if isinstance(item, str))
+
+
+def _is_same(one: object, other: object) -> bool:
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)  # unlike ==, tells true from 1
+
+
+def _escaped(text: str) -> str:
+    """The text on one line, without control, bidirectional and other invisible characters, and reversible."""
+    return "".join(
+        char if char.isprintable() and char != "\\" else char.encode("unicode_escape").decode("ascii") for char in text
+    )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def _shown(text: str) -> str:
+    """A bounded, harmless rendering; a digest keeps apart the texts of which a part was cut or masked."""
+    masked = _SECRET.sub(r"\1\2\3\4***", text[:_LONGEST_MASKED])
+    safe = _escaped(masked)
+    if len(safe) > MAX_SHOWN_CHARACTERS:
+        return f"{safe[:MAX_SHOWN_CHARACTERS]}... [{_digest(text)}]"
+    return safe if masked == text else f"{safe} [{_digest(text)}]"
+
+
+def _command_shown(command: str, arguments: Sequence[str] = ()) -> str:
+    """The scripts that a command names, else its first word: an argument or an assignment may be a secret."""
+    tokens = _SHELL_TOKEN.findall(command[:_LONGEST_MASKED])
+    words = [token.replace('"', "").replace("'", "").strip("();&|<>") for token in tokens]
+    scripts = [word for word in (*words, *arguments) if _SCRIPT.fullmatch(word)]
+    first = words[0] if words and _WORD.fullmatch(words[0]) else "a command"
+    return _shown(" ".join(dict.fromkeys(scripts)) or first)
+
+
+def _gained(what: str, *keys: str, unless: Sequence[str] = ()) -> _Way:
+    """Texts that are new in the list at ``keys``, but for those that stood in the list at ``unless``."""
+
+    def way(before: _Settings, after: _Settings) -> Iterator[str]:
+        for text in _texts(_at(after, keys)) - _texts(_at(before, keys)) - _texts(_at(before, unless)):
+            yield f"{what}: {_shown(text)}"
+
+    return way
+
+
+def _becomes(what: str, *keys: str, value: bool | str = True) -> _Way:
+    def way(before: _Settings, after: _Settings) -> Iterator[str]:
+        if _is_same(_at(after, keys), value) and not _is_same(_at(before, keys), value):
+            yield what
+
+    return way
+
+
+def _backwards(way: _Way) -> _Way:
+    """What the way finds from after to before: a loss is a gain seen from the other end."""
+    return lambda before, after: way(after, before)
+
+
+def _mode_loosened(before: _Settings, after: _Settings) -> Iterator[str]:
+    old, new = (_at(settings, ("permissions", "defaultMode")) for settings in (before, after))
+    old, new = (mode if isinstance(mode, str) else "default" for mode in (old, new))
+    old_rank = _MODES.index(old) if old in _MODES else 0
+    new_rank = _MODES.index(new) if new in _MODES else len(_MODES)
+    if old != new and new_rank > old_rank:
+        yield f"default permission mode loosened: {_shown(old)} to {_shown(new)}"
+
+
+def _environment_changed(before: _Settings, after: _Settings) -> Iterator[str]:
+    """Names only, never values. A removal counts too: many names of Claude Code's own switch something off."""
+    old, new = _table(before.get("env")), _table(after.get("env"))
+    for name in old.keys() | new.keys():
+        if name in old and name in new and _is_same(old[name], new[name]):
+            continue
+        verb = "added" if name not in old else "removed" if name not in new else "changed"
+        if name.startswith("ANTHROPIC_") and name.endswith("BASE_URL"):
+            yield f"base URL {verb} (where prompts and credentials go): env.{_shown(name)}"
+        else:
+            yield f"environment variable {verb}: env.{_shown(name)}"
+
+
+def _key_helper_set(before: _Settings, after: _Settings) -> Iterator[str]:
+    for name in _KEY_HELPERS:
+        old, new = before.get(name), after.get(name)
+        if isinstance(new, str) and new and new != old:
+            verb = "changed" if isinstance(old, str) and old else "added"
+            yield f"key helper {verb}: {name}: {_command_shown(new)} [{_digest(new)}]"
+
+
+def _guards_removed(before: _Settings, after: _Settings) -> Iterator[str]:
+    left = _guards(after)
+    for guard, names in _guards(before).items():
+        lost = names - left.get(guard, set())
+        if lost and "*" not in left.get(guard, ()):
+            matcher = _shown("|".join(sorted(lost)))
+            yield f"{guard.event} hook removed (matcher {matcher}): {guard.shown} [{_digest(guard.identity)}]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Guard:
+    """One handler of a guarding event, wherever in the list it stands."""
+
+    event: str
+    identity: str
+    shown: str
+
+
+def _guards(settings: _Settings) -> dict[_Guard, set[str]]:
+    """The handlers that can refuse something, each with what its matchers name; ``*`` is everything."""
+    guards: dict[_Guard, set[str]] = {}
+    for event in GUARDING_EVENTS:
+        for group in map(_table, _items(_at(settings, ("hooks", event)))):
+            matcher = group.get("matcher", "")
+            for handler in map(_table, _items(group.get("hooks"))):
+                guard = _guard(event, handler)
+                if guard is not None and isinstance(matcher, str):
+                    guards.setdefault(guard, set()).update(_matched_names(matcher))
+    return guards
+
+
+def _guard(event: str, handler: _Settings) -> _Guard | None:
+    kind, command = handler.get("type"), handler.get("command")
+    # An asynchronous hook ends after the fact and so refuses nothing.
+    is_late = handler.get("async") is True or handler.get("asyncRewake") is True
+    if is_late or not isinstance(kind, str) or (kind == "command" and not isinstance(command, str)):
+        return None
+    identity = json.dumps([handler.get(name) for name in _HANDLER_IDENTITY], sort_keys=True)
+    arguments = sorted(_texts(handler.get("args")))
+    shown = _command_shown(command, arguments) if isinstance(command, str) else _shown(kind)
+    return _Guard(event=event, identity=identity, shown=shown)
+
+
+def _matched_names(matcher: str) -> set[str]:
+    if matcher in ("", "*", ".*"):
+        return {"*"}
+    listed = matcher.replace(",", "|").split("|") if _NAME_LIST.fullmatch(matcher) else [matcher]
+    return {name.strip() for name in listed if name.strip()} or {matcher}
+
+
+_WAYS: tuple[_Way, ...] = (
+    _gained("allow rule added", "permissions", "allow"),
+    _backwards(_gained("deny rule removed", "permissions", "deny")),
+    _backwards(_gained("ask rule removed", "permissions", "ask", unless=("permissions", "deny"))),
+    _gained("additional directory added", "permissions", "additionalDirectories"),
+    _mode_loosened,
+    _backwards(_becomes("bypass mode no longer forbidden", *_NO_BYPASS, value="disable")),
+    _guards_removed,
+    _becomes("all hooks switched off", "disableAllHooks"),
+    _environment_changed,
+    _key_helper_set,
+    _becomes("all project MCP servers approved", "enableAllProjectMcpServers"),
+    _gained("project MCP server approved", "enabledMcpjsonServers"),
+    _backwards(_gained("project MCP server no longer refused", "disabledMcpjsonServers")),
+    _backwards(_becomes("sandbox switched off", "sandbox", "enabled")),
+)

@@ -1,0 +1,95 @@
+"""Which part of the configuration a caller means by a path."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from stravinsky_rollback_mcp.core.model import Kind, Target, View
+from stravinsky_rollback_mcp.core.names import path_problem, shown
+from stravinsky_rollback_mcp.errors import Code, RollbackError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One target, or one path below it (``path`` empty: the whole target)."""
+
+    target: Target
+    path: str
+
+
+def parts_of(only: Iterable[str], view: View, exists: Callable[[Part], bool]) -> tuple[Part, ...]:
+    """The parts that paths name; a folder above several targets names them all.
+
+    A path is absolute, begins with ``~/``, or is relative to a root; a relative one must exist (live or in the
+    backup, says ``exists``) below one root only, else ``ambiguous``. Raises ``invalid_argument`` for what is no such
+    path and ``not_found`` for what no target holds.
+    """
+    chosen: list[Part] = []
+    for text in only:
+        for part in _parts(text, view, exists):
+            if part not in chosen:
+                chosen.append(part)
+    return tuple(chosen)
+
+
+def _parts(text: str, view: View, exists: Callable[[Part], bool]) -> tuple[Part, ...]:
+    if "#" in text:
+        raise RollbackError(
+            Code.INVALID_ARGUMENT,
+            "`only` names a part of a settings file, which this version cannot bring back by itself.",
+            "name the whole file, without # and what follows.",
+        )
+    if text.startswith("/"):
+        full = text.rstrip("/")
+        return _at(text, full, view)
+    if text.startswith("~/"):
+        return _at(text, f"{view.home}/{text[2:]}".rstrip("/"), view)
+    relative = text.removesuffix("/")
+    problem = path_problem(relative)
+    if problem:
+        raise RollbackError(Code.INVALID_ARGUMENT, f"`only` holds {problem}.", "give paths such as hooks/guard.py.")
+    roots = [root for root in (view.user_root, view.project_root, view.project) if root is not None]
+    found = [parts for root in roots if (parts := _below(f"{root}/{relative}", view))]
+    existing = [parts for parts in found if any(exists(part) for part in parts)]
+    if len(existing) > 1:
+        raise RollbackError(
+            Code.AMBIGUOUS,
+            f"{shown(text, view.home)} exists in the user scope and in the project.",
+            "write it as ~/.claude/… or as an absolute path.",
+        )
+    if not existing:
+        raise _nowhere(text, view)
+    return existing[0]
+
+
+def _at(text: str, full: str, view: View) -> tuple[Part, ...]:
+    if path_problem(full.removeprefix("/")):
+        raise RollbackError(
+            Code.INVALID_ARGUMENT, "`only` holds a path with an empty part, . or ..", "write the path out."
+        )
+    parts = _below(full, view)
+    if not parts:
+        raise _nowhere(text, view)
+    return parts
+
+
+def _below(full: str, view: View) -> tuple[Part, ...]:
+    whole = tuple(
+        Part(target=target, path="")
+        for target in view.targets
+        if target.path == full or target.path.startswith(full + "/")
+    )
+    inside = tuple(
+        Part(target=target, path=full[len(target.path) + 1 :])
+        for target in view.targets
+        if target.kind is Kind.DIRECTORY and full.startswith(target.path + "/")
+    )
+    return whole or inside
+
+
+def _nowhere(text: str, view: View) -> RollbackError:
+    known = ", ".join(shown(target.path, view.home) for target in view.targets)
+    return RollbackError(
+        Code.NOT_FOUND,
+        f"{shown(text, view.home)} names nothing that is backed up here.",
+        f"choose from or below: {known}.",
+    )

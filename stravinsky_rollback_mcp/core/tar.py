@@ -1,0 +1,101 @@
+"""The subset of the tar format that archives here consist of: regular files and folders, long names the GNU way.
+
+Written by hand because Python's own writer needs four times as long, and because a reader that knows exactly what
+was written can refuse everything else. Any ``tar`` reads the result.
+Source: GNU tar manual, "Basic Tar Format"; the long-name record is its ``././@LongLink`` of type ``L``.
+"""
+
+from dataclasses import dataclass
+
+from stravinsky_rollback_mcp.errors import Code, RollbackError
+
+BLOCK = 512
+END = b"\0" * (2 * BLOCK)
+MAX_LONG_NAME = 1 << 16
+_LONG_NAME = b"././@LongLink"
+_FILE, _FOLDER, _LONG = b"0", b"5", b"L"
+_NAME_BYTES = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One parsed header; ``size_bytes`` of content follow it, padded to whole blocks."""
+
+    name: bytes
+    type: bytes
+    size_bytes: int
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the member is a folder; its name then ended in a slash, which is cut off here."""
+        return self.type == _FOLDER
+
+    @property
+    def is_long_name(self) -> bool:
+        """Whether the content is the name of the next member."""
+        return self.type == _LONG
+
+
+def padding(size_bytes: int) -> bytes:
+    """The zero bytes that fill the last block of ``size_bytes`` of content."""
+    return b"\0" * (-size_bytes % BLOCK)
+
+
+def header(name: bytes, mode: int, size_bytes: int, *, folder: bool) -> bytes:
+    """The header blocks of one member: no owner, no time, so that equal trees give equal bytes."""
+    if folder:
+        name += b"/"
+    blocks = b""
+    if len(name) > _NAME_BYTES:
+        content = name + b"\0"
+        blocks = _block(_LONG_NAME, 0, len(content), _LONG) + content + padding(len(content))
+    return blocks + _block(name[:_NAME_BYTES], mode, size_bytes, _FOLDER if folder else _FILE)
+
+
+def _block(name: bytes, mode: int, size_bytes: int, kind: bytes) -> bytes:
+    # name, mode, uid, gid, size, mtime, checksum (as spaces), type, link name, magic and version, rest
+    size = b"%011o\0" % size_bytes if size_bytes < 1 << 33 else b"\x80\0\0\0" + size_bytes.to_bytes(8, "big")
+    head = name.ljust(_NAME_BYTES, b"\0") + b"%07o\0" % mode + b"0000000\0" * 2 + size + b"00000000000\0"
+    tail = kind + b"\0" * 100 + b"ustar  \0"
+    total = sum(head) + 8 * 0x20 + sum(tail)
+    return (head + b"%06o\0 " % total + tail).ljust(BLOCK, b"\0")
+
+
+def parse(block: bytes) -> Member | None:
+    """The member that a header block announces, None for the zero block that ends an archive.
+
+    Anything that this package would not have written is ``archive_unsafe``: links, devices, sparse files, PAX
+    records, other sizes, odd checksums.
+    """
+    if block == b"\0" * BLOCK:
+        return None
+    kind = block[156:157]
+    name = block[:_NAME_BYTES].rstrip(b"\0")
+    size_bytes = _size(block[124:136])
+    if kind not in (_FILE, _FOLDER, _LONG):
+        raise unsafe("a member that is neither a file nor a folder")
+    if b"\0" in name or any(block[157:257]):
+        raise unsafe("a member with a link name or a broken name")
+    if kind == _LONG and (name != _LONG_NAME or not 0 < size_bytes <= MAX_LONG_NAME):
+        raise unsafe("a long name of odd length")
+    if kind == _FOLDER and size_bytes:
+        raise unsafe("a folder with content")
+    if block[148:156] != b"%06o\0 " % (sum(block[:148]) + 8 * 0x20 + sum(block[156:])):
+        raise unsafe("a header with a wrong checksum")
+    return Member(name=name, type=kind, size_bytes=size_bytes)
+
+
+def _size(field: bytes) -> int:
+    if field[:4] == b"\x80\0\0\0":
+        return int.from_bytes(field[4:], "big")
+    if field[-1:] != b"\0" or not field[:-1].isdigit():
+        raise unsafe("a size that is not an octal number")
+    try:
+        return int(field[:-1], 8)
+    except ValueError as error:
+        raise unsafe("a size that is not an octal number") from error
+
+
+def unsafe(what: str) -> RollbackError:
+    """The refusal of an archive that holds something no archive of ours holds."""
+    return RollbackError(Code.ARCHIVE_UNSAFE, f"the archive holds {what}.", "choose another backup.")

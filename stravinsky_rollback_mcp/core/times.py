@@ -1,0 +1,43 @@
+"""Moments as text: UTC, RFC 3339, milliseconds and ``Z``, so that text order is time order."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from stravinsky_rollback_mcp.errors import Code, RollbackError
+
+_AGE = re.compile(r"([1-9][0-9]{0,5})([dhm])", re.ASCII)
+_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+
+
+def text_of(moment: datetime) -> str:
+    """The one form in which this package writes a moment."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def seconds_between(start: str, end: str) -> float:
+    """Seconds from one written moment to a later one; 0 when the clock went back."""
+    passed = datetime.fromisoformat(end) - datetime.fromisoformat(start)
+    return max(0.0, round(passed.total_seconds(), 3))
+
+
+def bound(text: str, now: datetime, *, is_end: bool) -> str:
+    """The moment that a caller means by RFC 3339, or by an age such as ``7d``, ``24h``, ``30m``.
+
+    A bound without fractions of a second includes the whole second. Raises ``invalid_argument``.
+    """
+    age = _AGE.fullmatch(text)
+    if age is not None:
+        return text_of(now - timedelta(**{_UNITS[age[2]]: int(age[1])}))
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None or "T" not in text.upper():
+        raise RollbackError(
+            Code.INVALID_ARGUMENT,
+            "a time bound is neither RFC 3339 with a zone nor an age.",
+            "write 2026-11-23T09:00:00Z, 7d, 24h or 30m.",
+        )
+    if is_end and moment.microsecond == 0:
+        moment += timedelta(milliseconds=999)
+    return text_of(moment)

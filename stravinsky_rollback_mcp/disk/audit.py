@@ -1,0 +1,265 @@
+"""The audit log of one store: ``operations.log`` is the truth, ``head.json`` its length, ``audit.db`` an index.
+
+An append holds the log's own ``flock``, checks what is new, writes one line, flushes it, then replaces
+``head.json``. So an honest log is at most one record ahead of its head, and ends at worst in one torn line, which
+the next append seals. Every other break is somebody's hand, and nothing is written on top of it.
+"""
+
+import base64
+import fcntl
+import os
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from hashlib import sha256
+from threading import RLock
+
+from stravinsky_rollback_mcp.core.codec import chain
+from stravinsky_rollback_mcp.core.model import (
+    Actor,
+    Anchor,
+    AuditDraft,
+    AuditFilter,
+    AuditRecord,
+    Chain,
+    EventStatus,
+    EventType,
+)
+from stravinsky_rollback_mcp.disk.atomic import PRIVATE_FOLDER, Files
+from stravinsky_rollback_mcp.disk.audit_chain import ChainReader, Look, Prefix
+from stravinsky_rollback_mcp.disk.audit_index import AuditIndex
+from stravinsky_rollback_mcp.errors import Code, RollbackError
+
+LOCK_WAIT_SECONDS = 5.0
+
+_TORN_KEPT_BYTES = 4096
+_HINT_BROKEN = "run `audit verify`; compare with an anchor that you noted elsewhere, then move the audit folder away."
+_HINT_MISSING = "put the audit folder back from a copy, or move what is left of it away to begin a new log."
+
+
+class AuditLog:
+    """The log in one folder. Threads may share an object: each call has it for itself.
+
+    Within one process an object also remembers the newest record that ``head.json`` confirmed to it, so a log that
+    is swapped together with its head for an older copy is found too.
+    """
+
+    def __init__(self, folder: str, files: Files) -> None:
+        self._folder = folder
+        self._files = files
+        self._guard = RLock()
+        self._reader = ChainReader(folder)
+        self._index = AuditIndex(folder, self._reader, files, self._locked)
+
+    # -- writing --------------------------------------------------------------------------------------------------
+
+    def append(self, draft: AuditDraft, *, now: str, event_id: str) -> Anchor:
+        """Add one record, durable on return, and say where it stands.
+
+        A torn last line is sealed first, by a record of its own with the id ``<event_id>-torn``. Raises
+        ``audit_broken`` or ``audit_missing`` with nothing written, ``audit_unwritable``, ``busy``, ``too_large``.
+        """
+        record = AuditRecord(seq=0, event_id=event_id, timestamp=now, draft=draft)
+        with self._guard, self._appending() as (handle, look):
+            end, last = look.prefix.end, _anchor(look.prefix)
+            if look.head_events < last.seq:
+                self._write_head(last)  # first, so that the log never runs ahead by more than one record
+            if look.tail_bytes:
+                seal = replace(record, event_id=f"{event_id}-torn", draft=self._seal(handle, look, draft))
+                with _as_unwritable():
+                    self._files.truncate(handle, end, self._reader.log)
+                end, last = self._add(handle, seal, end, last)
+            _, last = self._add(handle, record, end, last)
+        return last
+
+    def check_writable(self) -> None:
+        """Raise what an append would raise now, with no record written; a new log is created empty."""
+        with self._guard, self._appending():
+            pass
+
+    def _add(self, handle: int, record: AuditRecord, end: int, last: Anchor) -> tuple[int, Anchor]:
+        """Write one record behind ``last``, which ends at ``end``: the whole line and then the head, or nothing."""
+        path = self._reader.log
+        record = replace(record, seq=last.seq + 1)
+        line = chain.encode_line(record, last.head)
+        with _as_unwritable():
+            try:
+                self._files.write(handle, line, path)
+                self._files.fsync(handle, path)
+            except RollbackError:
+                # Not durable is not there: what cannot be cut off now is sealed, or found whole, by the next append.
+                with suppress(RollbackError):
+                    self._files.truncate(handle, end, path)
+                raise
+        added = Anchor(seq=record.seq, head=chain.line_hash(line[:-1]))
+        self._write_head(added)
+        return end + len(line), added
+
+    def _seal(self, handle: int, look: Look, draft: AuditDraft) -> AuditDraft:
+        """The record that keeps what an append that never ended has left behind."""
+        try:
+            torn = os.pread(handle, look.tail_bytes, look.prefix.end)
+        except OSError as error:
+            raise RollbackError(Code.AUDIT_UNWRITABLE, f"reading {self._reader.log} failed.") from error
+        kept = base64.b64encode(torn[:_TORN_KEPT_BYTES]).decode("ascii")
+        return AuditDraft(
+            event_type=EventType.CRASH_RECOVERY,
+            status=EventStatus.RECOVERED,
+            actor=Actor(kind="server", name="audit"),
+            user_root=draft.user_root,
+            project=draft.project,
+            details={"torn": {"size_bytes": len(torn), "sha256": sha256(torn).hexdigest(), "base64": kept}},
+        )
+
+    def _write_head(self, head: Anchor) -> None:
+        with _as_unwritable():
+            self._files.write_file(self._reader.head, chain.encode_head(head))
+
+    @contextmanager
+    def _appending(self) -> Generator[tuple[int, Look], None, None]:
+        """The log open for appending, its lock held and its chain found sound."""
+        if not self._reader.has_checked:
+            with _as_unwritable():
+                self._reader.look()  # the long first check happens before others have to wait for it
+        with self._locked():
+            with _as_unwritable():
+                look = self._reader.look()
+            _require_sound(look)
+            with _as_unwritable():
+                is_new = not os.path.lexists(self._reader.log)
+                handle = self._files.open_append(self._reader.log)
+                try:
+                    if is_new:
+                        self._files.sync_folder(self._folder)  # head.json must never be durable without a log
+                except RollbackError:
+                    os.close(handle)
+                    raise
+            try:
+                yield handle, look
+            finally:
+                os.close(handle)
+
+    @contextmanager
+    def _locked(self) -> Generator[None, None, None]:
+        """The log's lock, waited for at most ``LOCK_WAIT_SECONDS``. The file itself is never deleted."""
+        path = os.path.join(self._folder, "lock")
+        with _as_unwritable():
+            self._make_folder()
+            handle = self._files.open_append(path)
+        try:
+            waited, pause = 0.0, 0.001
+            while not _try_lock(handle, path):
+                if waited >= LOCK_WAIT_SECONDS:
+                    raise RollbackError(Code.BUSY, "another process holds the audit log.", "try again in a moment.")
+                time.sleep(pause)
+                waited, pause = waited + pause, min(2 * pause, 0.02)
+            yield
+        finally:
+            os.close(handle)
+
+    def _make_folder(self) -> None:
+        if os.path.isdir(self._folder):
+            return
+        try:
+            self._files.make_folder(self._folder, PRIVATE_FOLDER)
+        except RollbackError:
+            if not os.path.isdir(self._folder):  # it may be another process that was first
+                raise
+        self._files.sync_folder(os.path.dirname(self._folder))
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def verify(self, *, complete: bool = False) -> Chain:
+        """What the chain holds: checked whole the first time or when ``complete``, else what is new since.
+
+        Never raises for tampering; raises ``unreadable`` when the files cannot be read.
+        """
+        with self._guard:
+            return self._reader.look(complete=complete).chain
+
+    def anchor(self) -> Anchor:
+        """The place of the last sound record; ``seq`` 0 for an empty log."""
+        with self._guard:
+            return _anchor(self._reader.look().prefix)
+
+    def query(self, wanted: AuditFilter) -> tuple[tuple[AuditRecord, ...], int | None]:
+        """One page of the sound part, newest first, and the ``before_seq`` of the next page or None.
+
+        A ``path`` matches records one of whose paths equals it or lies below it.
+        """
+        with self._guard:
+            return self._index.page(wanted, self._reader.look().prefix)
+
+    def history(self, user_root: str, project: str | None) -> tuple[AuditRecord, ...]:
+        """The sound records with a state that this user root or this project sees, oldest first."""
+        with self._guard:
+            self._reader.look()
+            return tuple(
+                record
+                for record in self._reader.decoded(self._reader.states)
+                if record.draft.state is not None
+                and (
+                    record.draft.user_root == user_root
+                    or (record.draft.project is not None and record.draft.project == project)
+                )
+            )
+
+    def backups(self) -> dict[str, AuditRecord]:
+        """The sound records of successful creations by version; the last one of a version counts."""
+        with self._guard:
+            self._reader.look()
+            return {
+                record.draft.version: record
+                for record in self._reader.decoded(self._reader.backups)
+                if record.draft.version is not None
+                and (record.draft.event_type, record.draft.status) == (EventType.BACKUP_CREATED, EventStatus.SUCCESS)
+            }
+
+    def operation(self, operation_id: str) -> tuple[AuditRecord, ...]:
+        """The sound records of one operation, oldest first."""
+        needle = chain.operation_needle(operation_id)
+        with self._guard, self._reader.open() as log:
+            end = self._reader.look().prefix.end
+            found = (chain.decode_line(raw) for raw in self._reader.lines(log, 0, end) if needle in raw)
+            try:
+                return tuple(record for record in found if record.draft.operation_id == operation_id)
+            except ValueError as error:
+                raise RollbackError(Code.AUDIT_BROKEN, "the audit log changed while it was read.") from error
+
+    def close(self) -> None:
+        """Let go of the index; the object can still be used."""
+        with self._guard:
+            self._index.close()
+
+
+def _anchor(prefix: Prefix) -> Anchor:
+    return Anchor(seq=prefix.seq, head=prefix.hash)
+
+
+def _try_lock(handle: int, path: str) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise RollbackError(Code.AUDIT_UNWRITABLE, f"locking {path} failed: {error.strerror}.") from error
+    return True
+
+
+def _require_sound(look: Look) -> None:
+    if look.chain.intact:
+        return
+    if look.missing:
+        raise RollbackError(Code.AUDIT_MISSING, f"{look.chain.problem}.", _HINT_MISSING)
+    where = "" if look.chain.first_bad_seq is None else f" from record {look.chain.first_bad_seq} on"
+    raise RollbackError(Code.AUDIT_BROKEN, f"the audit log is broken{where}: {look.chain.problem}.", _HINT_BROKEN)
+
+
+@contextmanager
+def _as_unwritable() -> Generator[None, None, None]:
+    """Whatever keeps a file of the log from being written is ``audit_unwritable``; the reason stays in the text."""
+    try:
+        yield
+    except RollbackError as error:
+        raise RollbackError(Code.AUDIT_UNWRITABLE, error.message, error.hint) from error

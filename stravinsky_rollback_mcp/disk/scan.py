@@ -1,0 +1,361 @@
+"""Reading live targets: where they really lie, what they hold, and whether they held still.
+
+Nothing here follows a link below a target, opens anything but regular files, or waits on a special file. Folders
+are walked by handle, so that a folder swapped for a link in mid-walk is an error and not a way out.
+"""
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from stravinsky_rollback_mcp.core.codec.trees import ABSENT, not_recorded, present, sort_key
+from stravinsky_rollback_mcp.core.components import EXCLUDED_FOLDERS
+from stravinsky_rollback_mcp.core.model import Entry, EntryType, Kind, Limits, Scope, Skipped, Target, Tree, View
+from stravinsky_rollback_mcp.errors import Code, RollbackError
+
+READ_BYTES = 1 << 20
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+Signature = tuple[tuple[str, int, int, int, int, int, int], ...]
+
+
+class ChangedWhileReadError(Exception):
+    """The source moved under the reader; the caller starts over."""
+
+
+class Sink(Protocol):
+    """What a scan streams the content to, in walk order, while it reads it."""
+
+    def folder(self, path: str, mode: int) -> None:
+        """A folder below the target."""
+        ...
+
+    def file(self, path: str, mode: int, size_bytes: int) -> None:
+        """A file whose content follows."""
+        ...
+
+    def content(self, chunk: bytes) -> None:
+        """The next bytes of the file announced last."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a target really lies. ``dangling`` is a link to nothing: it can be recorded, not restored into."""
+
+    target: Target
+    resolved: str
+    dangling: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """One look at a target: its tree and the stat signature that must still hold when everything was read."""
+
+    place: Place
+    tree: Tree
+    signature: Signature
+
+
+def locate(view: View, target: Target) -> Place:
+    """Follow the links on the way to a target.
+
+    The person's own links are normal (dotfile managers) and lead anywhere; a project's may not leave the project or
+    the git repository that holds it (``unsafe_path``), because a repository must not point us at other files.
+    """
+    parent, name = os.path.split(target.path)
+    dangling = False
+    try:
+        resolved = os.path.realpath(target.path, strict=True)
+    except FileNotFoundError:
+        dangling = os.path.islink(target.path)
+        resolved = os.path.realpath(target.path) if dangling else os.path.join(os.path.realpath(parent), name)
+    except OSError as error:
+        raise RollbackError(
+            Code.UNSAFE_PATH,
+            f"{target.path} cannot be followed to a real place: {os.strerror(error.errno or 0)}.",
+            "look at the links on the way to it.",
+        ) from error
+    if target.scope is Scope.PROJECT and view.project is not None:
+        base = os.path.realpath(target.path[: -len("/.claude/") - len(name)])
+        if resolved != base and not resolved.startswith(base.rstrip("/") + "/"):
+            raise RollbackError(
+                Code.UNSAFE_PATH,
+                f"{target.path} leads outside the project, to {resolved}.",
+                "replace that link by a real folder or file; links that leave a project are never followed.",
+            )
+    return Place(target=target, resolved=resolved, dangling=dangling)
+
+
+def scan(place: Place, limits: Limits, sink: Sink | None = None) -> Scan:
+    """Read one target whole, once.
+
+    A target that is missing is ``absent``; one of the wrong kind (a folder named settings.json, a FIFO) is
+    ``not_recorded``. Raises ``unreadable``, ``too_large`` or ``too_many_files`` with the path, and
+    ``ChangedWhileReadError`` when the content moved.
+    """
+    kind = place.target.kind
+    if place.dangling:
+        return Scan(place=place, tree=not_recorded("a link to nothing"), signature=())
+    try:
+        status = os.lstat(place.resolved)
+    except (FileNotFoundError, NotADirectoryError):
+        return Scan(place=place, tree=ABSENT, signature=())
+    except OSError as error:
+        raise _unreadable(place.resolved, error) from error
+    is_right_kind = stat.S_ISDIR(status.st_mode) if kind is Kind.DIRECTORY else stat.S_ISREG(status.st_mode)
+    if not is_right_kind:
+        reason = f"not a {kind} but {_type_name(status.st_mode)}"
+        return Scan(place=place, tree=not_recorded(reason), signature=())
+    walk = _Walk(place.resolved, limits, sink, reads=True)
+    walk.start(kind)
+    return Scan(place=place, tree=present(walk.entries, walk.skipped), signature=tuple(walk.signature))
+
+
+def still_the_same(seen: Scan, limits: Limits) -> bool:
+    """Whether every stat of an earlier scan still holds; nothing is read."""
+    if not seen.signature:
+        return scan(seen.place, limits).tree == seen.tree
+    walk = _Walk(seen.place.resolved, limits, None, reads=False)
+    try:
+        walk.start(seen.place.target.kind)
+    except ChangedWhileReadError:
+        return False
+    return tuple(walk.signature) == seen.signature
+
+
+def read_file(path: str, limit_bytes: int, *, dir_fd: int | None = None) -> bytes:
+    """The content of one regular file of at most ``limit_bytes``; links and special files are refused."""
+    chunks: list[bytes] = []
+    handle = _open_regular(path, path, dir_fd)
+    try:
+        status = os.fstat(handle)
+        if status.st_size > limit_bytes:
+            raise RollbackError(Code.TOO_LARGE, f"{path} has more than {limit_bytes} bytes.", "")
+        _read(handle, path, status, chunks.append)
+    finally:
+        os.close(handle)
+    return b"".join(chunks)
+
+
+def copy_content(path: str, name: str, dir_fd: int, write: Callable[[bytes], None]) -> str:
+    """Stream one regular file below an open folder to ``write``; returns its SHA-256."""
+    digest = hashlib.sha256()
+
+    def both(chunk: bytes) -> None:
+        digest.update(chunk)
+        write(chunk)
+
+    handle = _open_regular(path, name, dir_fd)
+    try:
+        _read(handle, path, os.fstat(handle), both)
+    finally:
+        os.close(handle)
+    return digest.hexdigest()
+
+
+class _Walk:
+    """One pass over a target; with ``reads`` off it only looks at stats."""
+
+    def __init__(self, top: str, limits: Limits, sink: Sink | None, *, reads: bool) -> None:
+        self.entries: list[Entry] = []
+        self.skipped: list[Skipped] = []
+        self.signature: list[tuple[str, int, int, int, int, int, int]] = []
+        self._top = top
+        self._limits = limits
+        self._sink = sink
+        self._reads = reads
+
+    def start(self, kind: Kind) -> None:
+        """Walk the target; the entry of the target itself has the empty path."""
+        if kind is Kind.FILE:
+            self._file("", self._top, None, os.lstat(self._top))
+            return
+        try:
+            handle = os.open(self._top, _FOLDER_FLAGS)
+        except OSError as error:
+            raise self._trouble("", error) from error
+        try:
+            self._folder("", handle, 0)
+        finally:
+            os.close(handle)
+
+    def _folder(self, path: str, handle: int, depth: int) -> None:
+        if depth > self._limits.max_depth:
+            raise RollbackError(
+                Code.TOO_MANY_FILES,
+                f"{self._full(path)} lies deeper than {self._limits.max_depth} folders.",
+                "move it elsewhere, or raise backup.max_depth.",
+            )
+        status = os.fstat(handle)
+        self._note(path, status)
+        self._count(Entry(path=path, type=EntryType.DIRECTORY, mode=status.st_mode & 0o777, mtime_ns=status.st_mtime_ns))
+        if path and self._sink is not None:
+            self._sink.folder(path, status.st_mode & 0o777)
+        try:
+            names = sorted(os.listdir(handle), key=sort_key)
+        except OSError as error:
+            raise self._trouble(path, error) from error
+        for name in names:
+            self._child(f"{path}/{name}" if path else name, name, handle, depth)
+
+    def _child(self, path: str, name: str, folder: int, depth: int) -> None:
+        try:
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                if name in EXCLUDED_FOLDERS:
+                    self.skipped.append(Skipped(path=path, reason="excluded folder"))
+                    return
+                handle = os.open(name, _FOLDER_FLAGS, dir_fd=folder)
+                try:
+                    self._folder(path, handle, depth + 1)
+                finally:
+                    os.close(handle)
+            elif stat.S_ISREG(status.st_mode):
+                self._file(path, name, folder, status)
+            elif stat.S_ISLNK(status.st_mode):
+                self._note(path, status)
+                text = os.readlink(name, dir_fd=folder)
+                self._count(
+                    Entry(path=path, type=EntryType.SYMLINK, mode=0o777, link=text, mtime_ns=status.st_mtime_ns)
+                )
+            else:
+                self.skipped.append(Skipped(path=path, reason=_type_name(status.st_mode)))
+        except OSError as error:
+            raise self._trouble(path, error) from error
+
+    def _file(self, path: str, name: str, folder: int | None, status: os.stat_result) -> None:
+        if status.st_size > self._limits.max_file_size_bytes:
+            raise RollbackError(
+                Code.TOO_LARGE,
+                f"{self._full(path)} has {status.st_size} bytes, more than the {self._limits.max_file_size_bytes} allowed.",
+                "move it out of the configuration, or raise backup.max_file_size_mb.",
+            )
+        sha256 = ""
+        if self._reads:
+            handle = _open_regular(self._full(path), name, folder)
+            try:
+                status = os.fstat(handle)
+                sha256 = self._content(path, handle, status)
+            finally:
+                os.close(handle)
+        self._note(path, status)
+        self._count(
+            Entry(
+                path=path,
+                type=EntryType.FILE,
+                mode=status.st_mode & 0o777,
+                size_bytes=status.st_size,
+                sha256=sha256,
+                mtime_ns=status.st_mtime_ns,
+            )
+        )
+
+    def _content(self, path: str, handle: int, status: os.stat_result) -> str:
+        digest = hashlib.sha256()
+        sink = self._sink
+        if sink is None:
+            _read(handle, self._full(path), status, digest.update)
+        else:
+            sink.file(path, status.st_mode & 0o777, status.st_size)
+
+            def both(chunk: bytes) -> None:
+                digest.update(chunk)
+                sink.content(chunk)
+
+            _read(handle, self._full(path), status, both)
+        return digest.hexdigest()
+
+    def _count(self, entry: Entry) -> None:
+        if len(self.entries) >= self._limits.max_entries:
+            raise RollbackError(
+                Code.TOO_MANY_FILES,
+                f"{self._top} holds more than {self._limits.max_entries} entries.",
+                "move what is not configuration elsewhere, or raise backup.max_entries.",
+            )
+        self.entries.append(entry)
+
+    def _note(self, path: str, status: os.stat_result) -> None:
+        self.signature.append(
+            (
+                path,
+                status.st_dev,
+                status.st_ino,
+                status.st_mode,
+                status.st_size,
+                status.st_mtime_ns,
+                status.st_ctime_ns,
+            )
+        )
+
+    def _full(self, path: str) -> str:
+        return f"{self._top}/{path}" if path else self._top
+
+    def _trouble(self, path: str, error: OSError) -> Exception:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return ChangedWhileReadError(self._full(path))
+        return _unreadable(self._full(path), error)
+
+
+def _open_regular(path: str, name: str, dir_fd: int | None) -> int:
+    """A handle to a file that is regular at the time it is open; never waits on a FIFO."""
+    try:
+        handle = os.open(name, _FILE_FLAGS, dir_fd=dir_fd)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
+            raise ChangedWhileReadError(path) from error
+        raise _unreadable(path, error) from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise ChangedWhileReadError(path)
+    return handle
+
+
+def _read(handle: int, path: str, before: os.stat_result, take: Callable[[bytes], None]) -> None:
+    """Read as many bytes as the stat promised, then make sure that the file is still that file."""
+    left = before.st_size
+    while left:
+        try:
+            chunk = os.read(handle, min(left, READ_BYTES))
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        if not chunk:
+            raise ChangedWhileReadError(path)
+        take(chunk)
+        left -= len(chunk)
+    after = os.fstat(handle)
+    if (after.st_size, after.st_mtime_ns, after.st_ctime_ns) != (
+        before.st_size,
+        before.st_mtime_ns,
+        before.st_ctime_ns,
+    ):
+        raise ChangedWhileReadError(path)
+
+
+def _unreadable(path: str, error: OSError) -> RollbackError:
+    reason = os.strerror(error.errno) if error.errno else type(error).__name__
+    return RollbackError(
+        Code.UNREADABLE,
+        f"{path} cannot be read: {reason}.",
+        "give yourself read permission on it, or move it out of the configuration.",
+    )
+
+
+def _type_name(mode: int) -> str:
+    for test, name in (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISREG, "a regular file"),
+        (stat.S_ISLNK, "a link"),
+        (stat.S_ISFIFO, "a FIFO"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a character device"),
+        (stat.S_ISBLK, "a block device"),
+    ):
+        if test(mode):
+            return name
+    return "a special file"

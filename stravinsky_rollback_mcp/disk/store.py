@@ -1,0 +1,278 @@
+"""The store's backups: written beside each other, published by one rename, immutable from then on.
+
+``backups/<version>/`` holds one archive a target and ``manifest.json``. A backup exists when its manifest does; a
+folder without one is what a killed process left, and is swept by the next writer.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from stravinsky_rollback_mcp.core.codec import latest as latest_codec
+from stravinsky_rollback_mcp.core.codec import manifest as manifest_codec
+from stravinsky_rollback_mcp.core.model import Limits, Manifest, StoredTarget, TargetState
+from stravinsky_rollback_mcp.core.names import archive_name, is_version
+from stravinsky_rollback_mcp.disk import archive
+from stravinsky_rollback_mcp.disk.atomic import PRIVATE_FOLDER, Files
+from stravinsky_rollback_mcp.disk.scan import ChangedWhileReadError, Place, Scan, read_file, scan, still_the_same
+from stravinsky_rollback_mcp.errors import Code, RollbackError
+
+MANIFEST: Final = "manifest.json"
+_ATTEMPTS = 4  # one, and at most three more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A manifest as it lies in the store, with the digest of its bytes that the audit must name too."""
+
+    manifest: Manifest
+    sha256: str
+    stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reusable:
+    """An earlier backup whose archives may be linked where a target's tree is the same."""
+
+    version: str
+    manifest: Manifest
+
+
+class Store:
+    """The folders under one root. Writers hold the store's lock; readers need none."""
+
+    def __init__(self, root: str, files: Files) -> None:
+        self.root = root
+        self.backups = f"{root}/backups"
+        self.recovery = f"{root}/recovery"
+        self.audit = f"{root}/audit"
+        self._files = files
+
+    def open(self) -> None:
+        """Make the folders that are missing and refuse a store that others can write or read (``store_untrusted``)."""
+        missing: list[str] = []
+        folder = self.root
+        while not os.path.lexists(folder):
+            missing.append(folder)
+            folder = os.path.dirname(folder)
+        for path in reversed(missing):
+            self._files.ensure_folder(path)
+        for path in (self.root, self.backups, self.recovery, self.audit):
+            if not os.path.lexists(path):
+                self._files.ensure_folder(path)
+            self._require_private(path)
+
+    def exists(self) -> bool:
+        """Whether there is a store at all; reading one that is not there must not create it."""
+        return os.path.isdir(self.root)
+
+    def _require_private(self, path: str) -> None:
+        status = os.stat(path)
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+            raise RollbackError(
+                Code.STORE_UNTRUSTED,
+                f"{path} is not a folder of yours.",
+                "move it away, or choose another place with --store.",
+            )
+        if status.st_mode & 0o077:
+            self._files.set_mode(path, PRIVATE_FOLDER)
+
+    def versions(self) -> tuple[str, ...]:
+        """The names of all published backups, unordered."""
+        try:
+            names = os.listdir(self.backups)
+        except FileNotFoundError:
+            return ()
+        return tuple(
+            name for name in names if is_version(name) and os.path.lexists(f"{self.backups}/{name}/{MANIFEST}")
+        )
+
+    def taken(self) -> frozenset[str]:
+        """Every name that a new backup may not have, case-folded."""
+        try:
+            return frozenset(name.casefold() for name in os.listdir(self.backups))
+        except FileNotFoundError:
+            return frozenset()
+
+    def read(self, version: str) -> Opened:
+        """The manifest of a backup, of the right form but not yet authenticated.
+
+        Raises ``not_found`` or ``manifest_invalid``.
+        """
+        path = f"{self.backups}/{version}/{MANIFEST}"
+        if not is_version(version) or not os.path.lexists(path):
+            raise RollbackError(
+                Code.NOT_FOUND, f"there is no backup {version!a}.", "list_backups shows every version."
+            )
+        try:
+            content = read_file(path, manifest_codec.MAX_BYTES)
+        except ChangedWhileReadError as error:
+            raise RollbackError(
+                Code.MANIFEST_INVALID, f"the manifest of {version} is not a plain file.", "choose another backup."
+            ) from error
+        manifest = manifest_codec.decode(content)
+        if manifest.version != version:
+            raise RollbackError(
+                Code.MANIFEST_INVALID, f"the manifest of {version} is another backup's.", "choose another backup."
+            )
+        stored_bytes = len(content) + sum(target.archive_size_bytes for target in manifest.targets)
+        return Opened(manifest=manifest, sha256=hashlib.sha256(content).hexdigest(), stored_bytes=stored_bytes)
+
+    def archive_path(self, version: str, stored: StoredTarget) -> str:
+        """Where the archive of a target lies."""
+        return f"{self.backups}/{version}/{archive_name(stored.id, stored.kind)}"
+
+    def problem(self, opened: Opened) -> str:
+        """What a look at names and sizes finds wrong with a backup's archives; empty when nothing."""
+        for stored in opened.manifest.targets:
+            if stored.tree.state is not TargetState.PRESENT:
+                continue
+            try:
+                status = os.lstat(self.archive_path(opened.manifest.version, stored))
+            except OSError:
+                return f"{stored.archive} is missing"
+            if not stat.S_ISREG(status.st_mode) or status.st_size != stored.archive_size_bytes:
+                return f"{stored.archive} has another size than recorded"
+        return ""
+
+    def sweep(self) -> tuple[str, ...]:
+        """Remove what killed writers left in ``backups/``: folders without a manifest. Returns their names."""
+        left = tuple(
+            name
+            for name in sorted(os.listdir(self.backups))
+            if is_version(name) and not os.path.lexists(f"{self.backups}/{name}/{MANIFEST}")
+        )
+        for name in left:
+            self._files.remove_tree(f"{self.backups}/{name}")
+        return left
+
+    def begin(self, version: str) -> None:
+        """Take a name for a new backup. Raises ``already_exists``, also when only the case differs."""
+        if version.casefold() in self.taken():
+            raise RollbackError(
+                Code.ALREADY_EXISTS,
+                f"there is already a backup {version} (names differ by more than case).",
+                "choose another name; backups are never overwritten.",
+            )
+        self._files.make_folder(f"{self.backups}/{version}", PRIVATE_FOLDER)
+
+    def discard(self, version: str) -> None:
+        """Remove a backup that was begun and not published."""
+        if not os.path.lexists(f"{self.backups}/{version}/{MANIFEST}"):
+            self._files.remove_tree(f"{self.backups}/{version}")
+
+    def capture(
+        self, version: str, places: Sequence[Place], limits: Limits, reusable: Reusable | None
+    ) -> tuple[tuple[StoredTarget, ...], tuple[Scan, ...]]:
+        """Read all targets once each into archives of a backup that was begun, and read the archives back.
+
+        The set is one moment: when any stat differs at the end, everything is read again, at most three times, then
+        ``unstable_source``.
+        """
+        changed = ""
+        for _ in range(_ATTEMPTS):
+            try:
+                captured = [self._capture_target(version, place, limits, reusable) for place in places]
+            except ChangedWhileReadError as error:
+                changed = str(error)
+            else:
+                moved = next((seen for _, seen in captured if not still_the_same(seen, limits)), None)
+                if moved is None:
+                    stored = tuple(target for target, _ in captured)
+                    self._files.sync_folder(f"{self.backups}/{version}")
+                    self._files.sync_folder(self.backups)
+                    return stored, tuple(seen for _, seen in captured)
+                changed = moved.place.resolved
+            for name in os.listdir(f"{self.backups}/{version}"):
+                self._files.remove_file(f"{self.backups}/{version}/{name}")
+        raise RollbackError(
+            Code.UNSTABLE_SOURCE,
+            f"{changed} changed each time it was read.",
+            "wait until whatever writes there is done, then try again.",
+        )
+
+    def _capture_target(
+        self, version: str, place: Place, limits: Limits, reusable: Reusable | None
+    ) -> tuple[StoredTarget, Scan]:
+        target = place.target
+        path = f"{self.backups}/{version}/{archive_name(target.id, target.kind)}"
+        writer = archive.ArchiveWriter(path, target.kind, self._files)
+        try:
+            seen = scan(place, limits, writer)
+            is_present = seen.tree.state is TargetState.PRESENT
+            written = writer.finish() if is_present else archive.Written(sha256="", size_bytes=0)
+        finally:
+            writer.close()
+        stored = StoredTarget(
+            scope=target.scope,
+            component=target.component,
+            kind=target.kind,
+            path=target.path,
+            resolved_path=place.resolved,
+            archive=archive_name(target.id, target.kind) if is_present else "",
+            archive_sha256=written.sha256,
+            archive_size_bytes=written.size_bytes,
+            tree=seen.tree,
+        )
+        if not is_present:
+            self._files.remove_file(path)
+        elif not self._link_same(path, stored, reusable):
+            archive.verify(path, stored)
+        return stored, seen
+
+    def _link_same(self, path: str, stored: StoredTarget, reusable: Reusable | None) -> bool:
+        """Replace a new archive by a link to an earlier one with the very same bytes, read back to be sure."""
+        earlier = None if reusable is None else reusable.manifest.target(stored.id)
+        if reusable is None or earlier is None or earlier.archive_sha256 != stored.archive_sha256:
+            return False
+        source = self.archive_path(reusable.version, earlier)
+        try:
+            archive.verify(source, stored)
+        except RollbackError:
+            # The earlier archive is damaged: that is for `backup verify` to report; this backup keeps its own.
+            return False
+        self._files.remove_file(path)
+        if self._files.hard_link(source, path):
+            return True
+        raise RollbackError(
+            Code.UNWRITABLE, f"{source} cannot be linked.", "keep the store on one file system that has hard links."
+        )
+
+    def publish(self, version: str, content: bytes) -> None:
+        """Make a captured backup exist: its manifest appears in one step and is durable."""
+        self._files.write_file(f"{self.backups}/{version}/{MANIFEST}", content)
+
+    def verify(self, opened: Opened) -> tuple[str, ...]:
+        """Read a backup's archives back whole; the problems found, empty when it is intact."""
+        problems: list[str] = []
+        for stored in opened.manifest.targets:
+            if stored.tree.state is TargetState.PRESENT:
+                try:
+                    archive.verify(self.archive_path(opened.manifest.version, stored), stored)
+                except RollbackError as error:
+                    problems.append(f"{error.code}: {error.message}")
+        return tuple(problems)
+
+    def size_bytes(self) -> int:
+        """What all backups take on disk; an archive that several of them link counts once."""
+        sizes: dict[tuple[int, int], int] = {}
+        for version in self.versions():
+            with os.scandir(f"{self.backups}/{version}") as entries:
+                for entry in entries:
+                    status = entry.stat(follow_symlinks=False)
+                    sizes[status.st_dev, status.st_ino] = status.st_size
+        return sum(sizes.values())
+
+    def read_latest(self) -> tuple[latest_codec.Latest, ...]:
+        """What ``latest.json`` says; nothing when it is missing or damaged: it can be written anew at any time."""
+        try:
+            return latest_codec.decode(read_file(f"{self.root}/latest.json", latest_codec.MAX_BYTES))
+        except (RollbackError, ChangedWhileReadError, ValueError):
+            return ()
+
+    def write_latest(self, views: tuple[latest_codec.Latest, ...]) -> None:
+        """Replace ``latest.json``."""
+        self._files.write_file(f"{self.root}/latest.json", latest_codec.encode(views))

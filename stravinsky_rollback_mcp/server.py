@@ -1,0 +1,401 @@
+"""The MCP server over stdio: a table of tools, one way from a call to the service and back, and nothing else.
+
+The SDK's low-level server is used because its handlers see raw arguments (nothing is coerced or dropped on the way) and
+because it advertises only what is registered. Our own modules beyond this one are imported when they are first needed,
+after the first reply.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import anyio
+import anyio.to_thread
+import mcp_types as types
+from mcp.server.lowlevel import Server
+from mcp.server.stdio import stdio_server
+
+from stravinsky_rollback_mcp import config as configuration
+from stravinsky_rollback_mcp.errors import Code, RollbackError, exit_code
+
+if TYPE_CHECKING:
+    from mcp.server.context import ServerRequestContext
+
+    from stravinsky_rollback_mcp import schema
+    from stravinsky_rollback_mcp.service import Caller, RollbackService
+
+NAME = "config-rollback"
+DISTRIBUTION = "stravinsky-rollback-mcp"
+
+INSTRUCTIONS = """\
+Protects Claude Code's own configuration: hooks, commands and settings under the user root (~/.claude) and this
+project's .claude. It never touches source code: use git or /rewind for that.
+
+- Before you change hooks, commands or settings, or run an installer or updater: call create_backup.
+- Something vanished, a hook or a rule stopped working, settings look reset: call list_backups (its `current` says what
+  changed outside), then rollback_to with dry_run, then rollback_to. `only` brings back single paths.
+- A restore was wrong: undo takes back the last thing that happened, also an edit that nobody announced; redo brings it
+  again. Every restore keeps a safety backup first.
+- A result that says confirm_required lists what would become less safe. Show those lines to the person and ask. Never
+  accept on the person's behalf.
+- Read notices in each result. query_audit tells who changed or refused what, and when.
+- If hooks deny every tool, this server included, tell the person to type in a terminal:
+  stravinsky-rollback rollback list, then stravinsky-rollback rollback to VERSION.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """One row of the table: what clients are told, and how a call becomes a result."""
+
+    name: str
+    title: str
+    description: str
+    arguments: str
+    result: str
+    read_only: bool
+    destructive: bool
+    idempotent: bool
+    call: "Callable[[RollbackService, Caller, Any], Awaitable[object]]"
+
+
+async def _create_backup(
+    service: "RollbackService", caller: "Caller", given: "schema.CreateBackupArguments"
+) -> object:
+    return await service.create_backup(caller, version=given.version, note=given.note)
+
+
+async def _list_backups(service: "RollbackService", caller: "Caller", given: "schema.ListBackupsArguments") -> object:
+    return await service.list_backups(
+        caller,
+        limit=given.limit,
+        cursor=given.cursor,
+        path=given.path,
+        detail=given.detail,
+        all_projects=given.all_projects,
+    )
+
+
+async def _rollback_to(service: "RollbackService", caller: "Caller", given: "schema.RollbackToArguments") -> object:
+    from stravinsky_rollback_mcp.service import Scope
+
+    scope = None if given.scope is None else Scope(given.scope)
+    return await service.rollback_to(
+        caller, version=given.version, only=tuple(given.only), scope=scope, consent=_consent(given)
+    )
+
+
+async def _undo(service: "RollbackService", caller: "Caller", given: "schema.WalkArguments") -> object:
+    return await service.undo(caller, consent=_consent(given))
+
+
+async def _redo(service: "RollbackService", caller: "Caller", given: "schema.WalkArguments") -> object:
+    return await service.redo(caller, consent=_consent(given))
+
+
+async def _query_audit(service: "RollbackService", caller: "Caller", given: "schema.QueryAuditArguments") -> object:
+    from stravinsky_rollback_mcp.schema import query_audit_result
+    from stravinsky_rollback_mcp.service import EventStatus, EventType
+
+    page = await service.query_audit(
+        caller,
+        event_type=None if given.event_type is None else EventType(given.event_type),
+        version=given.version,
+        status=None if given.status is None else EventStatus(given.status),
+        path=given.path,
+        since=given.since,
+        until=given.until,
+        limit=given.limit,
+        cursor=given.cursor,
+    )
+    return query_audit_result(page)
+
+
+def _consent(given: "schema.RollbackToArguments | schema.WalkArguments") -> Any:  # noqa: ANN401 - imported late
+    from stravinsky_rollback_mcp.service import Consent
+
+    return Consent(accept=tuple(given.accept), plan_id=given.plan_id, dry_run=given.dry_run)
+
+
+TOOLS = (
+    Tool(
+        name="create_backup",
+        title="Back up the configuration",
+        description=(
+            "Back up Claude Code's hooks, commands and settings (user and project) as they are now, read back and "
+            "verified. Call it before changing them or running an installer. Not for source code. An unnamed call "
+            "changes nothing when the newest backup already holds this state. Come back with rollback_to."
+        ),
+        arguments="CreateBackupArguments",
+        result="CreateBackupResult",
+        read_only=False,
+        destructive=False,
+        idempotent=False,
+        call=_create_backup,
+    ),
+    Tool(
+        name="list_backups",
+        title="List configuration backups",
+        description=(
+            "List backups of Claude Code's configuration, newest first, and what changed outside since the last known "
+            "state (`current.drift`). Call it when a hook, command or setting vanished. Then rollback_to."
+        ),
+        arguments="ListBackupsArguments",
+        result="ListBackupsResult",
+        read_only=True,
+        destructive=False,
+        idempotent=True,
+        call=_list_backups,
+    ),
+    Tool(
+        name="rollback_to",
+        title="Roll the configuration back",
+        description=(
+            "Bring hooks, commands and settings back to a backup: all targets or none, after a safety backup. "
+            "Preview with dry_run. confirm_required lists what gets less safe: ask the person, then repeat the lines "
+            "in `accept`. Does not touch source code. undo takes it back."
+        ),
+        arguments="RollbackToArguments",
+        result="RestoreResult",
+        read_only=False,
+        destructive=True,
+        idempotent=True,
+        call=_rollback_to,
+    ),
+    Tool(
+        name="undo",
+        title="Undo the last configuration change",
+        description=(
+            "Take back the last thing that happened to the configuration: an edit by anyone since the last known "
+            "state, else the last rollback or change. Call again to go further. redo brings it again."
+        ),
+        arguments="WalkArguments",
+        result="RestoreResult",
+        read_only=False,
+        destructive=True,
+        idempotent=False,
+        call=_undo,
+    ),
+    Tool(
+        name="redo",
+        title="Redo what was undone",
+        description="Bring again what the last undo took back. Not possible after any other change.",
+        arguments="WalkArguments",
+        result="RestoreResult",
+        read_only=False,
+        destructive=True,
+        idempotent=False,
+        call=_redo,
+    ),
+    Tool(
+        name="query_audit",
+        title="Query the audit log",
+        description=(
+            "Read the tamper-evident log of backups, restores, outside changes and refusals, newest first: what "
+            "happened, who asked, which paths. Holds no values of settings."
+        ),
+        arguments="QueryAuditArguments",
+        result="QueryAuditResult",
+        read_only=True,
+        destructive=False,
+        idempotent=True,
+        call=_query_audit,
+    ),
+)
+
+
+class RollbackServer:
+    """One server process: its configuration, its tools, and the service once something needs it."""
+
+    def __init__(self, config: configuration.Config, *, read_only: bool = False) -> None:
+        self._config = config
+        self._tools = {
+            tool.name: tool for tool in TOOLS if not read_only or tool.read_only or tool.name == "create_backup"
+        }
+        self._service: RollbackService | None = None
+        self.protocol: Server[Any] = Server(
+            NAME,
+            version=installed_version(DISTRIBUTION),
+            title="Configuration rollback",
+            instructions=INSTRUCTIONS,
+            on_list_tools=self._list_tools,
+            on_call_tool=self._call_tool,
+        )
+
+    @property
+    def service(self) -> "RollbackService":
+        """The service, made on first use."""
+        if self._service is None:
+            from stravinsky_rollback_mcp.service import RollbackService
+
+            self._service = RollbackService(self._config)
+        return self._service
+
+    async def begin_session(self) -> None:
+        """What is done once a client is there: end what was interrupted, and back up a state that is new."""
+        await anyio.to_thread.run_sync(lambda: self.service)
+        caller = self._caller("server", "session start", "create_backup")
+        try:
+            await self.service.resume(caller)
+            if self._config.on_session_start:
+                await self.service.create_backup(caller)
+        except RollbackError as error:
+            # It is in the audit; the next call meets the same trouble and tells the model.
+            _complain(str(error))
+
+    async def _list_tools(self, _context: object, _page: object) -> types.ListToolsResult:
+        return await anyio.to_thread.run_sync(self._described_tools)
+
+    def _described_tools(self) -> types.ListToolsResult:
+        from stravinsky_rollback_mcp import schema
+
+        return types.ListToolsResult(
+            tools=[
+                types.Tool(
+                    name=tool.name,
+                    title=tool.title,
+                    description=tool.description,
+                    input_schema=schema.lean_schema(getattr(schema, tool.arguments), for_input=True),
+                    output_schema=schema.lean_schema(getattr(schema, tool.result), for_input=False),
+                    annotations=types.ToolAnnotations(
+                        read_only_hint=tool.read_only,
+                        destructive_hint=tool.destructive,
+                        idempotent_hint=tool.idempotent,
+                        open_world_hint=False,
+                    ),
+                )
+                for tool in self._tools.values()
+            ]
+        )
+
+    async def _call_tool(
+        self, context: "ServerRequestContext[Any, Any]", params: types.CallToolRequestParams
+    ) -> types.CallToolResult:
+        from stravinsky_rollback_mcp import schema
+
+        raw = params.arguments or {}
+        info = context.session.client_params
+        caller = self._caller("mcp_client", "" if info is None else info.client_info.name, params.name)
+        tool = self._tools.get(params.name)
+        try:
+            if tool is None:
+                raise self._unknown_tool(params.name)
+            given = schema.arguments_of(getattr(schema, tool.arguments), raw)
+        except RollbackError as error:
+            await self.service.refuse(caller, params.name[:64], raw, error)
+            return _refusal(error)
+        try:
+            outcome = await tool.call(self.service, caller, given)
+        except RollbackError as error:
+            return _refusal(error)
+        except Exception as error:
+            # Unforeseen: what it says may quote anything, so the caller gets its kind and stderr the rest.
+            _complain(f"{type(error).__name__} in {tool.name}")
+            failure = RollbackError(
+                Code.INTERNAL, f"an unforeseen {type(error).__name__}.", "call list_backups to see how things stand."
+            )
+            await self.service.refuse(caller, tool.name, raw, failure)
+            return _refusal(failure)
+        result = getattr(schema, tool.result).model_validate(outcome)
+        return types.CallToolResult(
+            content=[types.TextContent(type="text", text=result.model_dump_json())],
+            structured_content=result.model_dump(mode="json"),
+        )
+
+    def _unknown_tool(self, name: str) -> RollbackError:
+        return RollbackError(
+            Code.NOT_FOUND, f"there is no tool {name[:64]!a}.", f"the tools are {', '.join(self._tools)}."
+        )
+
+    def _caller(self, kind: str, name: str, tool: str) -> "Caller":
+        from stravinsky_rollback_mcp.service import Actor, Caller, MadeBy
+
+        actor = Actor(kind=kind, name=name[:100], session_id=self._config.session_id, tool=tool[:64])
+        return Caller(actor=actor, made_by=MadeBy.TOOL)
+
+    # -- the process ------------------------------------------------------------------------------------------
+
+    async def serve(self) -> None:
+        """Serve standard input and output until the client closes them, or a signal asks to stop."""
+        async with stdio_server() as (incoming, outgoing), anyio.create_task_group() as tasks:
+            first_reply = _FirstReply(outgoing)
+            tasks.start_soon(self._after, first_reply.sent)
+            tasks.start_soon(self._stop_on_signal)
+            await self.protocol.run(incoming, first_reply, self.protocol.create_initialization_options())
+            tasks.cancel_scope.cancel()
+
+    async def _after(self, first_reply: anyio.Event) -> None:
+        await first_reply.wait()
+        await self.begin_session()
+
+    async def _stop_on_signal(self) -> None:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for _ in signals:
+                if self._service is not None:
+                    await self._service.settle()
+                # The thread that reads standard input cannot be interrupted: leaving by the front door would wait for
+                # the client to close it, until the client kills us.
+                os._exit(0)
+
+
+class _FirstReply:
+    """The outgoing stream, with an event for its first message."""
+
+    def __init__(self, stream: Any) -> None:  # noqa: ANN401 - the SDK's own stream type is private
+        self._stream = stream
+        self.sent = anyio.Event()
+
+    async def send(self, item: Any, /) -> None:  # noqa: ANN401
+        await self._stream.send(item)
+        self.sent.set()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+def _refusal(error: RollbackError) -> types.CallToolResult:
+    return types.CallToolResult(content=[types.TextContent(type="text", text=str(error))], is_error=True)
+
+
+def main() -> None:
+    """Serve the configuration rollback tools over MCP on standard input and output."""
+    parser = argparse.ArgumentParser(prog="stravinsky-rollback-mcp", description=main.__doc__)
+    parser.add_argument("--project", metavar="DIR", help="the project; else CLAUDE_PROJECT_DIR, else where you are")
+    parser.add_argument("--store", metavar="DIR", help="where backups lie; else ~/.stravinsky/rollback")
+    parser.add_argument("--read-only", action="store_true", help="only tools that change nothing, and create_backup")
+    parser.add_argument("--version", action="version", version=installed_version(DISTRIBUTION))
+    given = parser.parse_args()
+    run(project=given.project, store=given.store, read_only=given.read_only)
+
+
+def run(*, project: str | None, store: str | None, read_only: bool) -> None:
+    """Read the environment, then serve; a wrong environment ends the process before anything is served."""
+    try:
+        config = configuration.of_process(for_terminal=False, project=project, store=store)
+    except RollbackError as error:
+        _complain(str(error))
+        sys.exit(exit_code(error.code))
+    anyio.run(RollbackServer(config, read_only=read_only).serve)
+
+
+def _complain(text: str) -> None:
+    """Standard output belongs to the protocol; people find this in the client's log."""
+    sys.stderr.write(f"stravinsky-rollback-mcp: {text}\n")
+    sys.stderr.flush()

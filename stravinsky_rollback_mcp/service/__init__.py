@@ -1,0 +1,235 @@
+"""The use cases, one async method each. The server and the terminal call these and nothing else.
+
+A method hops to a worker thread once and is not torn off by cancellation: what was begun ends, in the thread, before
+the cancelled caller goes on. Refusals are recorded in the audit on their way out.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+
+from stravinsky_rollback_mcp.config import Config
+from stravinsky_rollback_mcp.core.model import Actor, AuditDraft, EventStatus, EventType, MadeBy, Scope
+from stravinsky_rollback_mcp.core.outcome import (
+    AuditPage,
+    BackupCreated,
+    BackupList,
+    ChainVerified,
+    Restored,
+    Resumed,
+    Status,
+    Verified,
+)
+from stravinsky_rollback_mcp.disk.atomic import Files
+from stravinsky_rollback_mcp.disk.scan import ChangedWhileReadError
+from stravinsky_rollback_mcp.errors import Code, RollbackError
+from stravinsky_rollback_mcp.service import backup, reading, restore
+from stravinsky_rollback_mcp.service.desk import Caller, Desk
+from stravinsky_rollback_mcp.service.restore import Consent
+
+__all__ = ["Actor", "Caller", "Consent", "EventStatus", "EventType", "MadeBy", "RollbackService", "Scope"]
+
+Outcome = TypeVar("Outcome")
+
+
+class RollbackService:
+    """Back up, list, roll back, undo, redo and audit one view of Claude Code's configuration."""
+
+    def __init__(self, config: Config, files: Files | None = None) -> None:
+        self._desk = Desk(config, files or Files(), backup.keep_rescued)
+        self._busy = 0
+        self._settled = anyio.Event()
+
+    async def create_backup(self, caller: Caller, *, version: str | None = None, note: str = "") -> BackupCreated:
+        """Back up everything in view; see ``BackupCreated``."""
+        return await self._do(
+            caller,
+            "create_backup",
+            {"version": version, "note": note},
+            lambda: backup.create_backup(self._desk, caller, version, note),
+        )
+
+    async def list_backups(
+        self,
+        caller: Caller,
+        *,
+        limit: int = 20,
+        cursor: str | None = None,
+        path: str | None = None,
+        detail: bool = False,
+        all_projects: bool = False,
+    ) -> BackupList:
+        """One page of backups, newest first, and what is live."""
+        arguments = {"limit": limit, "cursor": cursor, "path": path, "detail": detail, "all_projects": all_projects}
+        return await self._do(
+            caller,
+            "list_backups",
+            arguments,
+            lambda: reading.list_backups(
+                self._desk, limit=limit, cursor=cursor, path=path, detail=detail, all_projects=all_projects
+            ),
+        )
+
+    async def show_backup(self, caller: Caller, *, version: str) -> Verified:
+        """One backup with its targets."""
+        return await self._do(
+            caller, "show_backup", {"version": version}, lambda: reading.show_backup(self._desk, version)
+        )
+
+    async def verify_backups(self, caller: Caller, *, version: str | None = None) -> Verified:
+        """Read one backup, or all, back whole."""
+        return await self._do(
+            caller, "verify_backups", {"version": version}, lambda: reading.verify_backups(self._desk, version)
+        )
+
+    async def rollback_to(
+        self,
+        caller: Caller,
+        *,
+        version: str,
+        only: tuple[str, ...] = (),
+        scope: Scope | None = None,
+        consent: Consent,
+    ) -> Restored:
+        """Bring the configuration, or parts of it, to what a backup recorded."""
+        arguments = {"version": version, "only": list(only), "scope": scope}
+        return await self._do(
+            caller,
+            "rollback_to",
+            arguments,
+            lambda: restore.rollback_to(self._desk, caller, version, only, scope, consent),
+        )
+
+    async def undo(self, caller: Caller, *, consent: Consent) -> Restored:
+        """Take back the last thing that happened to this configuration."""
+        return await self._do(caller, "undo", {}, lambda: restore.undo(self._desk, caller, consent))
+
+    async def redo(self, caller: Caller, *, consent: Consent) -> Restored:
+        """Bring again what the last undo took back."""
+        return await self._do(caller, "redo", {}, lambda: restore.redo(self._desk, caller, consent))
+
+    async def query_audit(
+        self,
+        caller: Caller,
+        *,
+        event_type: EventType | None = None,
+        version: str | None = None,
+        status: EventStatus | None = None,
+        path: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> AuditPage:
+        """One page of the audit, newest first, and whether the chain is intact."""
+        return await self._do(
+            caller,
+            "query_audit",
+            {"event_type": event_type, "status": status, "limit": limit},
+            lambda: reading.query_audit(
+                self._desk,
+                event_type=event_type,
+                version=version,
+                status=status,
+                path=path,
+                since=since,
+                until=until,
+                limit=limit,
+                cursor=cursor,
+            ),
+        )
+
+    async def verify_audit(self, caller: Caller) -> ChainVerified:
+        """Check the whole audit chain."""
+        return await self._do(caller, "verify_audit", {}, lambda: reading.verify_audit(self._desk))
+
+    async def status(self, caller: Caller) -> Status:
+        """Everything at a glance."""
+        return await self._do(caller, "status", {}, lambda: reading.status(self._desk))
+
+    async def resume(self, caller: Caller) -> Resumed:
+        """Bring an operation that was interrupted to its end."""
+
+        def body() -> Resumed:
+            with self._desk.writing(caller) as notices:
+                return Resumed(
+                    summary=notices[0] if notices else "Nothing was unfinished.",
+                    next_step="",
+                    notices=notices,
+                    recovered=bool(notices),
+                )
+
+        return await self._do(caller, "resume", {}, body)
+
+    async def refuse(
+        self, caller: Caller, operation: str, arguments: Mapping[str, object], error: RollbackError
+    ) -> None:
+        """Record a refusal that was decided before any use case began: a wrong argument, an unknown tool."""
+
+        def body() -> None:
+            self._record_refusal(caller, operation, arguments, error)
+
+        await anyio.to_thread.run_sync(body)
+
+    async def _do(
+        self, caller: Caller, operation: str, arguments: Mapping[str, object], body: Callable[[], Outcome]
+    ) -> Outcome:
+        def request() -> Outcome:
+            try:
+                return body()
+            except ChangedWhileReadError as error:
+                refusal = RollbackError(
+                    Code.UNSTABLE_SOURCE, f"{error} changed while it was read.", "try again in a moment."
+                )
+                raise self._refused(caller, operation, arguments, refusal) from error
+            except RollbackError as error:
+                raise self._refused(caller, operation, arguments, error) from error
+
+        self._busy += 1
+        try:
+            return await anyio.to_thread.run_sync(request)
+        finally:
+            self._busy -= 1
+            if not self._busy:
+                self._settled.set()
+                self._settled = anyio.Event()
+
+    async def settle(self) -> None:
+        """Wait until nothing is under way."""
+        while self._busy:
+            await self._settled.wait()
+
+    def _refused(
+        self, caller: Caller, operation: str, arguments: Mapping[str, object], error: RollbackError
+    ) -> RollbackError:
+        self._record_refusal(caller, operation, arguments, error)
+        home = self._desk.view.home
+        return RollbackError(
+            error.code, error.message.replace(f"{home}/", "~/"), error.hint.replace(f"{home}/", "~/"), lines=error.lines
+        )
+
+    def _record_refusal(
+        self, caller: Caller, operation: str, arguments: Mapping[str, object], error: RollbackError
+    ) -> None:
+        draft = AuditDraft(
+            event_type=EventType.REFUSED,
+            status=EventStatus.REFUSED,
+            actor=caller.actor,
+            user_root=self._desk.view.user_root,
+            project=self._desk.view.project,
+            error=error.code,
+            details={"operation": operation, "arguments_sha256": _digest(arguments)},
+        )
+        # An audit that cannot be written is one of the things that are refused; the caller is told that, not this.
+        with suppress(RollbackError):
+            self._desk.store.open()
+            self._desk.record(draft)
+
+
+def _digest(arguments: Mapping[str, object]) -> str:
+    """SHA-256 of what was asked, whatever it was: refused arguments may hold anything that JSON can."""
+    return hashlib.sha256(repr(sorted(arguments.items())).encode("utf-8", "backslashreplace")).hexdigest()

@@ -1,0 +1,301 @@
+"""Making backups: capture, read back, anchor in the audit, publish."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stravinsky_rollback_mcp.core.codec import latest as latest_codec
+from stravinsky_rollback_mcp.core.codec import manifest as manifest_codec
+from stravinsky_rollback_mcp.core.codec.journal import Journal, JournalTarget
+from stravinsky_rollback_mcp.core.model import (
+    AuditDraft,
+    BackupKind,
+    EventStatus,
+    EventType,
+    MadeBy,
+    Manifest,
+    Scope,
+    Target,
+    TargetState,
+)
+from stravinsky_rollback_mcp.core.names import require_new_version, shown
+from stravinsky_rollback_mcp.core.outcome import BackupCreated
+from stravinsky_rollback_mcp.disk.scan import Place, Scan
+from stravinsky_rollback_mcp.disk.store import Opened, Reusable
+from stravinsky_rollback_mcp.errors import Code, RollbackError
+from stravinsky_rollback_mcp.service.desk import (
+    Caller,
+    Desk,
+    Known,
+    digests_of,
+    python_version,
+    state_of,
+    system,
+    tool_version,
+)
+from stravinsky_rollback_mcp.service.stored import (
+    backups_of_view,
+    changed_between,
+    describe,
+    open_authentic,
+    recorded_digests,
+)
+
+MAX_NOTE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What kind of backup is to be made.
+
+    ``observed`` is false when what it holds is not live (yet). ``owner`` (user root, project) is set when the backup
+    is not of this process's own view.
+    """
+
+    version: str
+    kind: BackupKind
+    note: str = ""
+    observed: bool = True
+    owner: tuple[str, str | None] | None = None
+
+
+def create_backup(desk: Desk, caller: Caller, version: str | None, note: str) -> BackupCreated:
+    """Back up everything in view. Without a name, a state that the newest backup already holds is not stored again."""
+    if version is not None:
+        require_new_version(version)
+    if len(note) > MAX_NOTE or not note.isprintable():
+        raise RollbackError(
+            Code.INVALID_ARGUMENT,
+            f"the note is longer than {MAX_NOTE} characters or holds control characters.",
+            "shorten it to one line.",
+        )
+    with desk.writing(caller) as notices:
+        known = desk.known()
+        if version is None:
+            existing = _newest_that_holds(desk, known)
+            if existing is not None:
+                return _already_held(desk, caller, existing, note, notices)
+        is_person = caller.made_by is MadeBy.TERMINAL
+        kind = BackupKind.MANUAL if version is not None or is_person else BackupKind.AUTOMATIC
+        wish = Wish(version=version or desk.new_version("manual" if is_person else "auto"), kind=kind, note=note)
+        opened, seen = make_backup(desk, caller, wish, desk.places(), known)
+        backup = describe(desk, opened, _changed(desk, known, digests_of(seen)), detail=False, problems=())
+        warnings = warnings_of(desk, seen)
+        return BackupCreated(
+            summary=f"Backup {backup.version} holds {backup.files} files ({backup.size_bytes} bytes), read back whole.",
+            next_step=f"To come back to this state: rollback_to with version {backup.version}.",
+            notices=notices,
+            backup=backup,
+            created=True,
+            pruned=(),
+            warnings=warnings,
+            audit=desk.audit.anchor(),
+        )
+
+
+def _newest_that_holds(desk: Desk, known: Known) -> Opened | None:
+    newest = next(iter(backups_of_view(desk, known)), None)
+    if newest is None:
+        return None
+    live = {target: digest for target, digest in digests_of(desk.look(desk.places())).items() if digest}
+    if recorded_digests(newest[1]) != live:
+        return None
+    try:
+        return open_authentic(desk, known, newest[0])
+    except RollbackError:
+        # A damaged newest backup holds nothing: a new one is made, and `backup verify` tells about the old one.
+        return None
+
+
+def _already_held(desk: Desk, caller: Caller, opened: Opened, note: str, notices: tuple[str, ...]) -> BackupCreated:
+    if note:
+        record = desk.audit.backups()[opened.manifest.version]
+        desk.record(
+            AuditDraft(
+                event_type=EventType.BACKUP_CREATED,
+                status=EventStatus.SUCCESS,
+                actor=caller.actor,
+                user_root=desk.view.user_root,
+                project=desk.view.project,
+                version=opened.manifest.version,
+                details={**(record.draft.details or {}), "created": False, "note": note},
+            )
+        )
+    backup = describe(desk, opened, (), detail=False, problems=())
+    return BackupCreated(
+        summary=f"Nothing changed since backup {backup.version}, which already holds this state.",
+        next_step=f"To come back to this state: rollback_to with version {backup.version}.",
+        notices=notices,
+        backup=backup,
+        created=False,
+        pruned=(),
+        warnings=(),
+        audit=desk.audit.anchor(),
+    )
+
+
+def make_backup(
+    desk: Desk, caller: Caller, wish: Wish, places: tuple[Place, ...], known: Known
+) -> tuple[Opened, dict[str, Scan]]:
+    """Capture, read back, anchor in the audit, publish. On any failure no trace is left but the audit's record."""
+    desk.store.begin(wish.version)
+    try:
+        newest = next(iter(backups_of_view(desk, known)), None)
+        reusable = _reusable(desk, known, newest[0]) if newest is not None else None
+        stored, scans = desk.store.capture(wish.version, places, desk.config.limits, reusable)
+        seen = {item.place.target.id: item for item in scans}
+        user_root, project = wish.owner or (desk.view.user_root, desk.view.project)
+        manifest = Manifest(
+            version=wish.version,
+            sequence=desk.audit.anchor().seq + 1,
+            kind=wish.kind,
+            made_by=caller.made_by,
+            note=wish.note,
+            created_at=desk.now(),
+            tool_version=tool_version(),
+            python_version=python_version(),
+            system=system(),
+            user_root=user_root,
+            project=project,
+            previous_version=newest[0] if newest is not None else None,
+            targets=stored,
+        )
+        content = manifest_codec.encode(manifest)
+        sha256 = hashlib.sha256(content).hexdigest()
+        digests = digests_of(seen)
+        _record_created(desk, caller, manifest, sha256, digests, observed=wish.observed)
+        desk.store.publish(wish.version, content)
+    except RollbackError as error:
+        desk.store.discard(wish.version)
+        desk.record(_failure(desk, caller, wish, error))
+        raise
+    if wish.observed:
+        record_drift(desk, caller, known, digests)
+        write_latest(desk, wish.version, digests)
+    size = len(content) + sum(target.archive_size_bytes for target in stored)
+    return Opened(manifest=manifest, sha256=sha256, stored_bytes=size), seen
+
+
+def _reusable(desk: Desk, known: Known, version: str) -> Reusable | None:
+    try:
+        return Reusable(version=version, manifest=open_authentic(desk, known, version).manifest)
+    except RollbackError:
+        # Damaged or forged: nothing of it is reused.
+        return None
+
+
+def _record_created(
+    desk: Desk, caller: Caller, manifest: Manifest, sha256: str, digests: Mapping[str, str], *, observed: bool
+) -> None:
+    present = [target for target in manifest.targets if target.tree.state is not TargetState.NOT_RECORDED]
+    draft = AuditDraft(
+        event_type=EventType.BACKUP_CREATED,
+        status=EventStatus.SUCCESS,
+        actor=caller.actor,
+        user_root=manifest.user_root,
+        project=manifest.project,
+        version=manifest.version,
+        previous_version=manifest.previous_version,
+        paths=tuple(desk.shown(target.path) for target in present),
+        state=state_of(digests) if observed else None,
+        details={
+            "manifest_sha256": sha256,
+            "sequence": manifest.sequence,
+            "kind": manifest.kind,
+            "made_by": manifest.made_by,
+            "digests": {target: digest for target, digest in digests.items() if digest},
+            "files": sum(target.tree.files for target in manifest.targets),
+            "size_bytes": sum(target.tree.size_bytes for target in manifest.targets),
+        },
+    )
+    desk.record(draft)
+
+
+def _failure(desk: Desk, caller: Caller, wish: Wish, error: RollbackError) -> AuditDraft:
+    return AuditDraft(
+        event_type=EventType.BACKUP_FAILED,
+        status=EventStatus.FAILED,
+        actor=caller.actor,
+        user_root=desk.view.user_root,
+        project=desk.view.project,
+        version=wish.version,
+        error=error.code,
+    )
+
+
+def record_drift(desk: Desk, caller: Caller, known: Known, digests: Mapping[str, str]) -> None:
+    """Somebody else changed the configuration since we last knew it: that is an event of its own."""
+    here = known.timeline.current
+    drifted = () if here is None else here.drifted(digests)
+    if drifted:
+        paths = {target.id: desk.shown_target(target) for target in desk.view.targets}
+        desk.record(
+            AuditDraft(
+                event_type=EventType.DRIFT_DETECTED,
+                status=EventStatus.SUCCESS,
+                actor=caller.actor,
+                user_root=desk.view.user_root,
+                project=desk.view.project,
+                paths=tuple(paths[target] for target in drifted),
+                state=state_of(digests),
+            )
+        )
+
+
+def _changed(desk: Desk, known: Known, digests: Mapping[str, str]) -> tuple[str, ...]:
+    newest = next(iter(backups_of_view(desk, known)), None)
+    before = {} if newest is None else recorded_digests(newest[1])
+    return changed_between(before, digests)
+
+
+def warnings_of(desk: Desk, seen: Mapping[str, Scan]) -> tuple[str, ...]:
+    """What a backup of these scans leaves out, one line each."""
+    lines: list[str] = []
+    for item in seen.values():
+        path = desk.shown_target(item.place.target)
+        if item.tree.state is TargetState.NOT_RECORDED:
+            lines.append(f"{path} is {item.tree.skipped[0].reason}: not backed up, and left alone by a rollback.")
+            continue
+        lines.extend(
+            f"{path}/{shown(left_out.path, '')} ({left_out.reason}) is not backed up; a rollback carries it over."
+            for left_out in item.tree.skipped
+        )
+        links = sum(1 for entry in item.tree.entries if entry.link)
+        if links:
+            lines.append(f"{path}: {links} link(s) are kept as links; what lies behind them is not backed up.")
+    return tuple(lines)
+
+
+def write_latest(desk: Desk, version: str | None, digests: Mapping[str, str]) -> None:
+    """Note in ``latest.json`` which version this view holds now."""
+    view = latest_codec.Latest(
+        user_root=desk.view.user_root,
+        project=desk.view.project,
+        version=version,
+        looked_at=desk.now(),
+        digests={target: digest for target, digest in digests.items() if digest},
+    )
+    others = tuple(
+        other
+        for other in desk.store.read_latest()
+        if (other.user_root, other.project) != (view.user_root, view.project)
+    )
+    desk.store.write_latest((*others, view))
+
+
+def keep_rescued(desk: Desk, caller: Caller, journal: Journal, target: JournalTarget, slot: str) -> None:
+    """Store a displaced tree into which somebody wrote late, before its slot goes."""
+    scope, _, component = target.id.partition(".")
+    place = Place(
+        target=Target(scope=Scope(scope), component=component, kind=target.kind, path=target.path),
+        resolved=slot,
+        dangling=False,
+    )
+    wish = Wish(
+        version=desk.new_version(".rescue"),
+        kind=BackupKind.SAFETY,
+        note=f"written into {component} while it was being replaced",
+        observed=False,
+        owner=(journal.outcome.user_root, journal.outcome.project),
+    )
+    make_backup(desk, caller, wish, (place,), desk.known())

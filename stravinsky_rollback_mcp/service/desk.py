@@ -1,0 +1,218 @@
+"""What every use case works at: configuration, store, audit, clock and ids, and the ways in for readers and writers."""
+
+import contextlib
+import platform
+import secrets
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+
+from stravinsky_rollback_mcp.config import Config
+from stravinsky_rollback_mcp.core import history
+from stravinsky_rollback_mcp.core.codec.journal import Journal, JournalTarget
+from stravinsky_rollback_mcp.core.model import (
+    Actor,
+    AuditDraft,
+    AuditRecord,
+    EventStatus,
+    EventType,
+    MadeBy,
+    Target,
+    TargetDigest,
+    View,
+)
+from stravinsky_rollback_mcp.core.names import shown
+from stravinsky_rollback_mcp.core.times import text_of
+from stravinsky_rollback_mcp.disk.atomic import Files
+from stravinsky_rollback_mcp.disk.audit import AuditLog
+from stravinsky_rollback_mcp.disk.execute import Executor, Recovered
+from stravinsky_rollback_mcp.disk.journal import JournalFile
+from stravinsky_rollback_mcp.disk.lock import exclusive
+from stravinsky_rollback_mcp.disk.scan import ChangedWhileReadError, Place, Scan, locate, scan
+from stravinsky_rollback_mcp.disk.store import Store
+from stravinsky_rollback_mcp.errors import Code, RollbackError
+
+_SCAN_ATTEMPTS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks, and through which door."""
+
+    actor: Actor
+    made_by: MadeBy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the audit says that matters to one view, read once per request."""
+
+    timeline: history.Timeline
+    backups: Mapping[str, AuditRecord]
+
+
+class Desk:
+    """One process's working place. Use cases are functions over it; they run in worker threads.
+
+    ``rescue`` stores a tree that recovery found and nobody recorded; it is a use case, and so comes from outside.
+    """
+
+    def __init__(self, config: Config, files: Files, rescue: "Rescue") -> None:
+        self.config = config
+        self._rescue = rescue
+        self.files = files
+        self.store = Store(config.store, files)
+        self.audit = AuditLog(self.store.audit, files)
+        self.journal = JournalFile(self.store.recovery, files)
+
+    @property
+    def view(self) -> View:
+        """The targets that this process sees."""
+        return self.config.view
+
+    # -- clock and ids ----------------------------------------------------------------------------------------
+
+    def moment(self) -> datetime:
+        """The present moment, UTC."""
+        return datetime.now(UTC)
+
+    def now(self) -> str:
+        """The present moment as it is written everywhere."""
+        return text_of(self.moment())
+
+    def new_id(self) -> str:
+        """A fresh id for an event or an operation."""
+        return secrets.token_hex(8)
+
+    def new_version(self, word: str) -> str:
+        """A version name of ours that sorts by time: ``20261123T064012Z-auto-3f2a``, or ``…-3f2a.pre_undo``."""
+        stamp = self.moment().strftime("%Y%m%dT%H%M%SZ")
+        token = secrets.token_hex(2)
+        return f"{stamp}-{token}{word}" if word.startswith(".") else f"{stamp}-{word}-{token}"
+
+    # -- ways in ----------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def writing(self, caller: Caller) -> Generator[tuple[str, ...]]:
+        """The only way to change anything: store open, lock held, nothing unfinished, audit writable.
+
+        Yields notices about what recovery had to do.
+        """
+        self.store.open()
+        holder = f"{caller.actor.kind} {caller.actor.name}".strip()
+        with exclusive(
+            f"{self.store.root}/lock",
+            self.files,
+            timeout_seconds=self.config.lock_timeout_seconds,
+            holder=holder,
+        ):
+            recovered = self.executor(caller).recover()
+            self.store.sweep()
+            self.audit.check_writable()
+            yield () if recovered is None else (self._record_recovery(caller, recovered),)
+
+    def executor(self, caller: Caller) -> Executor:
+        """What carries out plans and recovers from unfinished ones, on behalf of a caller."""
+
+        def rescue(journal: Journal, target: JournalTarget, slot: str) -> None:
+            self._rescue(self, caller, journal, target, slot)
+
+        return Executor(
+            journal=self.journal,
+            files=self.files,
+            audit=self.audit,
+            limits=self.config.limits,
+            now=self.now,
+            new_id=self.new_id,
+            rescue=rescue,
+        )
+
+    def _record_recovery(self, caller: Caller, recovered: Recovered) -> str:
+        ended = "finished" if recovered.finished else "taken back"
+        self.record(
+            AuditDraft(
+                event_type=EventType.CRASH_RECOVERY,
+                status=EventStatus.RECOVERED,
+                actor=caller.actor,
+                user_root=self.view.user_root,
+                project=self.view.project,
+                operation_id=recovered.operation_id,
+                details={"interrupted": recovered.event_type, "ended": ended},
+            )
+        )
+        return f"An interrupted {recovered.event_type} was {ended}; nothing is half done."
+
+    def record(self, draft: AuditDraft) -> None:
+        """Append to the audit."""
+        self.audit.append(draft, now=self.now(), event_id=self.new_id())
+
+    # -- looking ----------------------------------------------------------------------------------------------
+
+    def places(self) -> tuple[Place, ...]:
+        """Where the targets of this view really lie."""
+        return tuple(locate(self.view, target) for target in self.view.targets)
+
+    def look(self, places: tuple[Place, ...]) -> dict[str, Scan]:
+        """What the live targets hold, by target id. Raises ``unstable_source`` when they will not hold still."""
+        return {place.target.id: self._look_at(place) for place in places}
+
+    def _look_at(self, place: Place) -> Scan:
+        for _ in range(_SCAN_ATTEMPTS - 1):
+            try:
+                return scan(place, self.config.limits)
+            except ChangedWhileReadError:
+                continue
+        try:
+            return scan(place, self.config.limits)
+        except ChangedWhileReadError as error:
+            raise RollbackError(
+                Code.UNSTABLE_SOURCE,
+                f"{error} changed each time it was read.",
+                "wait until whatever writes there is done, then try again.",
+            ) from error
+
+    def known(self) -> Known:
+        """The history of this view and the backups that exist, both authenticated by the chain."""
+        if not self.store.exists():
+            return Known(timeline=history.Timeline(states=(), cursor=-1), backups={})
+        existing = set(self.store.versions())
+        backups = {version: record for version, record in self.audit.backups().items() if version in existing}
+        records = self.audit.history(self.view.user_root, self.view.project)
+        return Known(timeline=history.timeline(records, self.view), backups=backups)
+
+    def shown(self, path: str) -> str:
+        """A path as people see it."""
+        return shown(path, self.view.home)
+
+    def shown_target(self, target: Target) -> str:
+        """A target's path as people see it."""
+        return shown(target.path, self.view.home)
+
+
+Rescue = Callable[[Desk, Caller, Journal, JournalTarget, str], None]
+
+
+def tool_version() -> str:
+    """The version of this program, as installed."""
+    return metadata.version("stravinsky-rollback-mcp")
+
+
+def python_version() -> str:
+    """The version of the interpreter."""
+    return platform.python_version()
+
+
+def system() -> str:
+    """The operating system and its release."""
+    return f"{platform.system()} {platform.release()}"
+
+
+def digests_of(seen: Mapping[str, Scan]) -> dict[str, str]:
+    """The tree digests by target id; empty for what could not be looked at."""
+    return {target: item.tree.digest for target, item in seen.items()}
+
+
+def state_of(digests: Mapping[str, str]) -> tuple[TargetDigest, ...]:
+    """Digests as an audit record bears them."""
+    return tuple(TargetDigest(target=target, digest=digest) for target, digest in digests.items() if digest)

@@ -1,0 +1,253 @@
+"""Deciding what a rollback, undo or redo means here: gather, then plan. Nothing is changed."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from stravinsky_rollback_mcp.core import history
+from stravinsky_rollback_mcp.core import plan as planning
+from stravinsky_rollback_mcp.core.codec.trees import ABSENT
+from stravinsky_rollback_mcp.core.model import EventType, Kind, Scope, StoredTarget, Target, TargetState
+from stravinsky_rollback_mcp.core.outcome import Undone
+from stravinsky_rollback_mcp.core.plan import Plan, Step
+from stravinsky_rollback_mcp.core.security_changes import MAX_SETTINGS_BYTES, SettingsChange, security_changes
+from stravinsky_rollback_mcp.core.selection import Part, parts_of
+from stravinsky_rollback_mcp.disk.scan import Place, Scan, read_file
+from stravinsky_rollback_mcp.disk.store import Opened
+from stravinsky_rollback_mcp.errors import Code, RollbackError
+from stravinsky_rollback_mcp.service.desk import Desk, Known, digests_of
+from stravinsky_rollback_mcp.service.stored import held_pairs, holder_of, matching_version, open_authentic
+
+_SETTINGS = frozenset({"settings", "local_settings"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """Everything that planning needs to know, gathered once."""
+
+    places: Mapping[str, Place]
+    seen: Mapping[str, Scan]
+    known: Known
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """What is live, by target id."""
+        return digests_of(self.seen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """A plan with what the report and the audit say about it."""
+
+    plan: Plan
+    to_version: str | None
+    restores: int | None = None
+    undone: Undone | None = None
+    notices: tuple[str, ...] = ()
+
+
+def gather(desk: Desk) -> Look:
+    """What is live and what is known, read once."""
+    places = desk.places()
+    return Look(places={place.target.id: place for place in places}, seen=desk.look(places), known=desk.known())
+
+
+def intend_rollback(desk: Desk, look: Look, version: str, only: tuple[str, ...], scope: Scope | None) -> Intent:
+    """What bringing back a backup, or part of it, would do."""
+    opened = open_authentic(desk, look.known, version)
+    steps = _steps_to(desk, look, opened, only, scope)
+    sequence = look.known.backups[version].seq
+    since = tuple(state for state in look.known.timeline.states if state.seq > sequence)
+    arguments = {"version": version, "only": sorted(only), "scope": scope}
+    return Intent(
+        plan=_plan(desk, look, EventType.MANUAL_ROLLBACK, steps, arguments, _foreign_lines(desk, steps, since)),
+        to_version=version,
+    )
+
+
+def intend_walk(desk: Desk, look: Look, operation: EventType) -> Intent:
+    """What one step back (undo) or forward (redo) along the known states would do."""
+    known = look.known.timeline
+    move = history.undo if operation is EventType.UNDO else history.redo
+    walk = move(known, look.digests, held_pairs(desk, look.known), desk.view.project)
+    steps = tuple(
+        planning.step(
+            _target(desk, target_id), look.seen[target_id].tree, *_stored(desk, look, target_id, walk.state), None
+        )
+        for target_id in _in_order(desk, walk.state.drifted(look.digests))
+    )
+    return Intent(
+        plan=_plan(desk, look, operation, steps, {"state": walk.state.seq}, _foreign_lines(desk, steps, walk.foreign)),
+        to_version=matching_version(desk, look.known, {**look.digests, **walk.state.digests}),
+        # What had to stay in place makes a state of its own; the cursor can only go to a state that is really there.
+        restores=walk.state.seq if all(s.desired.digest == walk.state.digests[s.target.id] for s in steps) else None,
+        undone=_undone(desk, walk, operation),
+        notices=tuple(f"State {name} is no longer in any backup and was passed over." for name in walk.unavailable),
+    )
+
+
+def _undone(desk: Desk, walk: history.Walk, operation: EventType) -> Undone:
+    if operation is EventType.REDO:
+        return Undone(operation=_name_of(walk.state), at=walk.state.timestamp)
+    if walk.taken_back is None:
+        return Undone(operation="edit", at=desk.now())
+    return Undone(operation=_name_of(walk.taken_back), at=walk.taken_back.timestamp)
+
+
+def _name_of(state: history.KnownState) -> str:
+    """What made a state, in one word: an operation of ours, or an edit that a backup or a later look found."""
+    is_edit = state.event_type in (EventType.BACKUP_CREATED, EventType.DRIFT_DETECTED)
+    return "edit" if is_edit else state.event_type.value.lower()
+
+
+def _target(desk: Desk, target_id: str) -> Target:
+    return next(target for target in desk.view.targets if target.id == target_id)
+
+
+def _in_order(desk: Desk, target_ids: Iterable[str]) -> list[str]:
+    """Script trees before settings, as the table of components has them."""
+    wanted = set(target_ids)
+    ordered = sorted(desk.view.targets, key=lambda target: target.kind is Kind.FILE)
+    return [target.id for target in ordered if target.id in wanted]
+
+
+def _steps_to(desk: Desk, look: Look, opened: Opened, only: tuple[str, ...], scope: Scope | None) -> tuple[Step, ...]:
+    manifest = opened.manifest
+    _require_same_place(desk, opened, scope)
+    recorded = {
+        stored.id: stored
+        for stored in manifest.targets
+        if stored.id in look.seen
+        and stored.tree.state is not TargetState.NOT_RECORDED
+        and (scope is None or stored.scope is scope)
+    }
+
+    def exists(part: Part) -> bool:
+        stored = recorded.get(part.target.id)
+        trees = [look.seen[part.target.id].tree] + ([] if stored is None else [stored.tree])
+        return any(entry.path == part.path for tree in trees for entry in tree.entries)
+
+    parts = parts_of(only, desk.view, exists)
+    chosen: dict[str, list[str] | None] = {}
+    for part in parts:
+        if part.target.id not in recorded:
+            raise RollbackError(
+                Code.SCOPE_MISMATCH,
+                f"backup {manifest.version} did not record {desk.shown_target(part.target)}, or `scope` excludes it.",
+                "choose another path, scope or version.",
+            )
+        if part.path and not exists(part):
+            raise RollbackError(
+                Code.NOT_FOUND,
+                f"{desk.shown(f'{part.target.path}/{part.path}')} is neither live nor in backup {manifest.version}.",
+                "see list_backups with `path`.",
+            )
+        below = chosen.setdefault(part.target.id, [])
+        if below is not None:
+            below.append(part.path)
+    if not only:
+        chosen = dict.fromkeys(recorded)
+    return tuple(
+        planning.step(
+            _target(desk, target_id),
+            look.seen[target_id].tree,
+            manifest.version,
+            recorded[target_id],
+            chosen[target_id],
+        )
+        for target_id in _in_order(desk, chosen)
+    )
+
+
+def _require_same_place(desk: Desk, opened: Opened, scope: Scope | None) -> None:
+    """A backup goes back to where it was taken, never to another project or person."""
+    manifest = opened.manifest
+    if manifest.user_root != desk.view.user_root and scope is not Scope.PROJECT:
+        raise RollbackError(
+            Code.SCOPE_MISMATCH,
+            f"backup {manifest.version} is of another user root, {desk.shown(manifest.user_root)}.",
+            "set CLAUDE_CONFIG_DIR to that folder, or choose another backup.",
+        )
+    has_project = any(target.scope is Scope.PROJECT for target in manifest.targets)
+    is_other = manifest.project != desk.view.project
+    if (has_project and is_other and scope is not Scope.USER) or (scope is Scope.PROJECT and not has_project):
+        where = "no project" if manifest.project is None else desk.shown(manifest.project)
+        raise RollbackError(
+            Code.SCOPE_MISMATCH,
+            f"backup {manifest.version} is of {where}, not of this project.",
+            "call again with scope `user` for the user scope alone, or go to that project.",
+        )
+
+
+def _stored(desk: Desk, look: Look, target_id: str, state: history.KnownState) -> tuple[str, StoredTarget]:
+    """A backup that still holds what a known state says of a target."""
+    digest = state.digests[target_id]
+    for version in holder_of(desk, look.known, target_id, digest):
+        try:
+            stored = open_authentic(desk, look.known, version).manifest.target(target_id)
+        except RollbackError:
+            continue
+        if stored is not None and stored.tree.digest == digest:
+            return version, stored
+    raise RollbackError(
+        Code.NOT_FOUND,
+        f"no intact backup holds {desk.shown_target(_target(desk, target_id))} as of {state.timestamp}.",
+        "see list_backups and use rollback_to.",
+    )
+
+
+def _foreign_lines(desk: Desk, steps: Iterable[Step], since: Iterable[history.KnownState]) -> tuple[str, ...]:
+    """One line for each other project whose session changed what these steps take back."""
+    touched = {step.target.id for step in steps if step.is_change and step.target.scope is Scope.USER}
+    if not touched:
+        return ()
+    lines = {
+        f"takes back a change to the user scope made from {desk.shown(state.project or desk.view.user_root)}"
+        f" at {state.timestamp}"
+        for state in since
+        if state.project != desk.view.project
+    }
+    return tuple(sorted(lines))
+
+
+def _plan(
+    desk: Desk,
+    look: Look,
+    operation: EventType,
+    steps: tuple[Step, ...],
+    arguments: Mapping[str, object],
+    foreign: tuple[str, ...],
+) -> Plan:
+    lines = security_changes([_settings_change(desk, look, step) for step in steps if _is_settings(step)])
+    return planning.plan(operation, steps, desk.view, arguments, (*lines, *foreign))
+
+
+def _is_settings(step: Step) -> bool:
+    return step.target.component in _SETTINGS and step.is_change
+
+
+def _settings_change(desk: Desk, look: Look, step: Step) -> SettingsChange:
+    after = None
+    if step.desired.state is TargetState.PRESENT:
+        after = read_file(desk.store.archive_path(step.version, step.stored), MAX_SETTINGS_BYTES * 2)
+    before = None
+    if step.live.state is TargetState.PRESENT:
+        before = read_file(look.places[step.target.id].resolved, desk.config.limits.max_file_size_bytes)
+    return SettingsChange(
+        path=desk.shown_target(step.target), before=before, known=_known_bytes(desk, look, step), after=after
+    )
+
+
+def _known_bytes(desk: Desk, look: Look, step: Step) -> bytes | None:
+    """The settings of the last known state, which count where the live ones no longer load."""
+    here = look.known.timeline.current
+    digest = "" if here is None else here.digests.get(step.target.id, "")
+    if here is None or not digest or digest in (step.live.digest, ABSENT.digest):
+        return None
+    for version in holder_of(desk, look.known, step.target.id, digest):
+        try:
+            stored = open_authentic(desk, look.known, version).manifest.target(step.target.id)
+        except RollbackError:
+            continue
+        if stored is not None and stored.tree.digest == digest:
+            return read_file(desk.store.archive_path(version, stored), MAX_SETTINGS_BYTES * 2)
+    return None

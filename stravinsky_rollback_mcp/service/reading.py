@@ -1,0 +1,393 @@
+"""Use cases that change nothing: listing, showing, verifying, asking the audit. They take no lock."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from stravinsky_rollback_mcp.core.codec.journal import Journal
+from stravinsky_rollback_mcp.core.model import (
+    AuditFilter,
+    AuditRecord,
+    BackupKind,
+    BackupStatus,
+    Entry,
+    EventStatus,
+    EventType,
+    MadeBy,
+)
+from stravinsky_rollback_mcp.core.outcome import (
+    AuditPage,
+    AuditSize,
+    Backup,
+    BackupList,
+    ChainVerified,
+    Current,
+    Drift,
+    Operation,
+    Roots,
+    Status,
+    StoreSize,
+    Verified,
+)
+from stravinsky_rollback_mcp.core.selection import Part, parts_of
+from stravinsky_rollback_mcp.core.times import bound
+from stravinsky_rollback_mcp.errors import Code, RollbackError
+from stravinsky_rollback_mcp.service.desk import Desk, Known, digests_of
+from stravinsky_rollback_mcp.service.stored import (
+    backups_of_view,
+    changed_between,
+    describe,
+    is_of_view,
+    matching_version,
+    open_authentic,
+    recorded_digests,
+)
+
+_MAX_CURSOR = 18  # characters: more than any sequence number will ever have
+_OPERATIONS = frozenset({EventType.MANUAL_ROLLBACK, EventType.AUTO_ROLLBACK, EventType.UNDO, EventType.REDO})
+
+
+# -- what is live ---------------------------------------------------------------------------------------------------
+
+
+def current_of(desk: Desk, known: Known) -> tuple[Current, tuple[str, ...]]:
+    """What is live beside what is known, and the notices that follow from it."""
+    live = digests_of(desk.look(desk.places()))
+    here = known.timeline.current
+    drifted = () if here is None else here.drifted(live)
+    now = desk.now()
+    paths = {target.id: desk.shown_target(target) for target in desk.view.targets}
+    drift = tuple(Drift(target=name, path=paths[name], noticed_at=now, keys=()) for name in drifted)
+    notices = list(_unfinished(desk))
+    if here is not None and drifted and here.event_type in _OPERATIONS:
+        what = ", ".join(paths[name] for name in drifted)
+        notices.append(
+            f"Changed again since the {here.event_type.lower()} of {here.timestamp}: {what}. "
+            "`undo` brings back what was restored."
+        )
+    return Current(version=matching_version(desk, known, live), drift=drift), tuple(notices)
+
+
+def _unfinished(desk: Desk) -> tuple[str, ...]:
+    try:
+        journal = desk.journal.read()
+    except RollbackError as error:
+        return (str(error),)
+    if journal is None:
+        return ()
+    return (
+        (
+            f"The {journal.outcome.event_type} of {journal.started_at} is unfinished. If nothing else runs, "
+            "`stravinsky-rollback recovery resume` brings it to an end."
+        ),
+    )
+
+
+# -- backups --------------------------------------------------------------------------------------------------------
+
+
+def list_backups(
+    desk: Desk, *, limit: int, cursor: str | None, path: str | None, detail: bool, all_projects: bool
+) -> BackupList:
+    """One page of backups, newest first, and what is live."""
+    known = desk.known()
+    current, notices = current_of(desk, known)
+    ordered = _ordered(desk, known, all_projects=all_projects)
+    if path is not None:
+        ordered = _that_changed(desk, known, ordered, path)
+    before = _sequence(cursor)
+    page = [item for item in ordered if before is None or item[2] < before]
+    backups = tuple(_described(desk, known, version, changed, detail=detail) for version, changed, _ in page[:limit])
+    more = len(page) > limit
+    return BackupList(
+        summary=_list_summary(len(ordered), current, has_other=not all_projects and len(known.backups) > len(ordered)),
+        next_step="" if ordered else "Call create_backup.",
+        notices=notices,
+        backups=backups,
+        next_cursor=str(page[limit - 1][2]) if more else None,
+        total=len(ordered),
+        current=current,
+        user_root=desk.shown(desk.view.user_root),
+        project_root=None if desk.view.project_root is None else desk.shown(desk.view.project_root),
+        now=desk.now(),
+    )
+
+
+def _ordered(desk: Desk, known: Known, *, all_projects: bool) -> list[tuple[str, tuple[str, ...], int]]:
+    """(version, targets that differ from the backup before it in its own view, sequence), newest first.
+
+    Backups that the chain does not know come last: they are shown, never hidden, and never restored.
+    """
+    before: dict[tuple[str, str | None], Mapping[str, str]] = {}
+    found: list[tuple[str, tuple[str, ...], int]] = []
+    for version, record in sorted(known.backups.items(), key=lambda item: item[1].seq):
+        view = (record.draft.user_root, record.draft.project)
+        digests = recorded_digests(record)
+        changed = changed_between(before.get(view, {}), digests)
+        before[view] = digests
+        if all_projects or is_of_view(desk, record):
+            found.append((version, changed, record.seq))
+    unknown = sorted(set(desk.store.versions()) - set(known.backups))
+    found.reverse()
+    return found + [(version, (), -place) for place, version in enumerate(unknown)]
+
+
+def _sequence(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    if not cursor.removeprefix("-").isdecimal() or len(cursor) > _MAX_CURSOR:
+        raise RollbackError(
+            Code.INVALID_ARGUMENT, "the cursor is not one that list_backups gave.", "leave it out to begin anew."
+        )
+    return int(cursor)
+
+
+def _that_changed(
+    desk: Desk, known: Known, ordered: list[tuple[str, tuple[str, ...], int]], path: str
+) -> list[tuple[str, tuple[str, ...], int]]:
+    """Only the backups in which that path differs from the backup before it."""
+    trees: dict[str, dict[str, tuple[Entry, ...]]] = {}
+    for version, _, _ in ordered:
+        try:
+            manifest = open_authentic(desk, known, version).manifest
+        except RollbackError:
+            continue
+        trees[version] = {target.id: target.tree.entries for target in manifest.targets}
+
+    def exists(part: Part) -> bool:
+        recorded = [entries.get(part.target.id, ()) for entries in trees.values()]
+        return any(entry.path == part.path for entries in recorded for entry in entries)
+
+    parts = parts_of((path,), desk.view, exists)
+    found: list[tuple[str, tuple[str, ...], int]] = []
+    before: tuple[object, ...] | None = None
+    for item in reversed(ordered):
+        content = tuple(_below(trees.get(item[0], {}), part) for part in parts)
+        if item[0] in trees and content != before:
+            found.append(item)
+            before = content
+    found.reverse()
+    return found
+
+
+def _below(trees: Mapping[str, tuple[Entry, ...]], part: Part) -> tuple[Entry, ...]:
+    return tuple(
+        replace(entry, mtime_ns=0)
+        for entry in trees.get(part.target.id, ())
+        if not part.path or entry.path == part.path or entry.path.startswith(f"{part.path}/")
+    )
+
+
+def _described(desk: Desk, known: Known, version: str, changed: tuple[str, ...], *, detail: bool) -> Backup:
+    """A backup as callers see it, damaged ones included."""
+    try:
+        opened = open_authentic(desk, known, version)
+    except RollbackError as error:
+        return _damaged(desk, known, version, changed, error)
+    return describe(desk, opened, changed, detail=detail, problems=())
+
+
+def _damaged(desk: Desk, known: Known, version: str, changed: tuple[str, ...], error: RollbackError) -> Backup:
+    """What the chain alone still says of a backup that cannot be relied on."""
+    record = known.backups.get(version)
+    details: Mapping[str, object] = {} if record is None else record.draft.details or {}
+    files, size_bytes = details.get("files"), details.get("size_bytes")
+    return Backup(
+        version=version,
+        created_at="" if record is None else record.timestamp,
+        kind=BackupKind(str(details.get("kind", BackupKind.MANUAL))),
+        made_by=MadeBy(str(details.get("made_by", MadeBy.TOOL))),
+        note="",
+        project=None if record is None or record.draft.project is None else desk.shown(record.draft.project),
+        files=files if isinstance(files, int) else 0,
+        size_bytes=size_bytes if isinstance(size_bytes, int) else 0,
+        stored_bytes=0,
+        status=BackupStatus.UNSUPPORTED if error.code is Code.UNSUPPORTED_VERSION else BackupStatus.DAMAGED,
+        problems=(f"{error.code}: {error.message}",),
+        pinned=False,
+        changed=changed,
+        targets=None,
+    )
+
+
+def _list_summary(total: int, current: Current, *, has_other: bool) -> str:
+    other = " Other projects have backups too: all_projects shows them." if has_other else ""
+    if not total:
+        return f"There is no backup yet, so nothing can be restored.{other}"
+    live = f"equals {current.version}" if current.version is not None else "equals no backup"
+    drift = f"; changed outside: {', '.join(item.path for item in current.drift)}" if current.drift else ""
+    return f"{total} backup{'' if total == 1 else 's'}; the live configuration {live}{drift}.{other}"
+
+
+def show_backup(desk: Desk, version: str) -> Verified:
+    """One backup with its targets, as its manifest has it; archives are not read."""
+    known = desk.known()
+    changed = next((item[1] for item in _ordered(desk, known, all_projects=True) if item[0] == version), ())
+    if version not in desk.store.versions():
+        open_authentic(desk, known, version)
+    backup = _described(desk, known, version, changed, detail=True)
+    return _verified((backup,), f"Backup {version} is {backup.status}.")
+
+
+def verify_backups(desk: Desk, version: str | None) -> Verified:
+    """Read one backup, or every one in the store, back whole. One that is damaged hides no other."""
+    known = desk.known()
+    if version is not None and version not in desk.store.versions():
+        open_authentic(desk, known, version)
+    backups: list[Backup] = []
+    for name, changed, _ in _ordered(desk, known, all_projects=True):
+        if version is None or name == version:
+            try:
+                opened = open_authentic(desk, known, name)
+            except RollbackError as error:
+                backups.append(_damaged(desk, known, name, changed, error))
+            else:
+                problems = desk.store.verify(opened)
+                backups.append(describe(desk, opened, changed, detail=False, problems=problems))
+    bad = sum(1 for backup in backups if backup.status is not BackupStatus.INTACT)
+    summary = f"{len(backups)} backup(s) read back: {'all intact' if not bad else f'{bad} damaged'}."
+    return _verified(tuple(backups), summary)
+
+
+def _verified(backups: tuple[Backup, ...], summary: str) -> Verified:
+    ok = all(backup.status is BackupStatus.INTACT for backup in backups)
+    return Verified(
+        summary=summary,
+        next_step="" if ok else "Use another backup; a damaged one is kept, but never restored.",
+        notices=(),
+        ok=ok,
+        backups=backups,
+    )
+
+
+# -- the audit ------------------------------------------------------------------------------------------------------
+
+
+def query_audit(
+    desk: Desk,
+    *,
+    event_type: EventType | None,
+    version: str | None,
+    status: EventStatus | None,
+    path: str | None,
+    since: str | None,
+    until: str | None,
+    limit: int,
+    cursor: str | None,
+) -> AuditPage:
+    """One page of the audit, newest first. An intent without an outcome shows as interrupted."""
+    if cursor is not None and (not cursor.isdecimal() or len(cursor) > _MAX_CURSOR):
+        raise RollbackError(
+            Code.INVALID_ARGUMENT, "the cursor is not one that query_audit gave.", "leave it out to begin anew."
+        )
+    moment = desk.moment()
+    wanted = AuditFilter(
+        event_type=event_type,
+        version=version,
+        status=status,
+        path=None if path is None else desk.shown(_absolute(desk, path)),
+        since=None if since is None else bound(since, moment, is_end=False),
+        until=None if until is None else bound(until, moment, is_end=True),
+        before_seq=None if cursor is None else int(cursor),
+        limit=limit,
+    )
+    chain = desk.audit.verify()
+    records, next_seq = desk.audit.query(wanted)
+    in_flight = _operation_in_flight(desk)
+    events = tuple(_as_it_stands(desk, record, in_flight) for record in records)
+    health = "the chain is intact" if chain.intact else f"the chain is broken at {chain.first_bad_seq}: {chain.problem}"
+    return AuditPage(
+        summary=f"{len(events)} event(s) shown; {health}.",
+        next_step="" if chain.intact else "Run `stravinsky-rollback audit verify`.",
+        notices=_unfinished(desk),
+        events=events,
+        next_cursor=None if next_seq is None else str(next_seq),
+        chain=chain,
+    )
+
+
+def _absolute(desk: Desk, path: str) -> str:
+    if path.startswith("~/"):
+        return f"{desk.view.home}/{path[2:]}".rstrip("/")
+    if path.startswith("/"):
+        return path.rstrip("/") or "/"
+    return f"{desk.view.project or desk.view.home}/{path}".rstrip("/")
+
+
+def _operation_in_flight(desk: Desk) -> str | None:
+    try:
+        journal = desk.journal.read()
+    except RollbackError:
+        return None
+    return None if journal is None else journal.operation_id
+
+
+def _as_it_stands(desk: Desk, record: AuditRecord, in_flight: str | None) -> AuditRecord:
+    draft = record.draft
+    if draft.status is not EventStatus.STARTED or draft.operation_id is None or draft.operation_id == in_flight:
+        return record
+    ended = any(other.draft.status is not EventStatus.STARTED for other in desk.audit.operation(draft.operation_id))
+    return record if ended else replace(record, draft=replace(draft, status=EventStatus.INTERRUPTED))
+
+
+def verify_audit(desk: Desk) -> ChainVerified:
+    """Check every record of the chain from the first on."""
+    chain = desk.audit.verify(complete=True)
+    summary = (
+        f"{chain.events} records, each unchanged and in its place."
+        if chain.intact
+        else f"The chain is broken at record {chain.first_bad_seq}: {chain.problem}."
+    )
+    return ChainVerified(
+        summary=summary,
+        next_step="" if chain.intact else "Compare with the seq and head that earlier results returned.",
+        notices=(),
+        chain=chain,
+    )
+
+
+# -- at a glance ----------------------------------------------------------------------------------------------------
+
+
+def status(desk: Desk) -> Status:
+    """What is live, what is stored, what is unfinished."""
+    known = desk.known()
+    current, notices = current_of(desk, known)
+    own = backups_of_view(desk, known)
+    journal = _journal(desk)
+    anchor = desk.audit.anchor()
+    return Status(
+        summary=_list_summary(len(own), current, has_other=len(known.backups) > len(own)),
+        next_step="" if own else "Make a first backup: stravinsky-rollback backup create",
+        notices=notices,
+        current=current,
+        roots=Roots(
+            user_root=desk.shown(desk.view.user_root),
+            project_root=None if desk.view.project_root is None else desk.shown(desk.view.project_root),
+        ),
+        store=StoreSize(
+            path=desk.shown(desk.store.root),
+            backups=len(desk.store.versions()),
+            stored_bytes=desk.store.size_bytes(),
+        ),
+        operation=None if journal is None else _operation(desk, journal),
+        update=None,
+        audit=AuditSize(events=anchor.seq, head=anchor.head),
+    )
+
+
+def _journal(desk: Desk) -> Journal | None:
+    try:
+        return desk.journal.read()
+    except RollbackError:
+        # Its damage is among the notices.
+        return None
+
+
+def _operation(desk: Desk, journal: Journal) -> Operation:
+    return Operation(
+        operation_id=journal.operation_id,
+        event_type=journal.outcome.event_type,
+        phase=journal.phase,
+        started_at=journal.started_at,
+        paths=tuple(desk.shown(target.path) for target in journal.targets),
+    )

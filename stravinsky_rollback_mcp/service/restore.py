@@ -1,0 +1,245 @@
+"""Rollback, undo and redo: one way for all three. Look, plan, ask, keep a safety backup, execute, report."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from stravinsky_rollback_mcp.core import plan as planning
+from stravinsky_rollback_mcp.core.model import AuditDraft, BackupKind, EntryType, EventStatus, EventType, Scope
+from stravinsky_rollback_mcp.core.outcome import Restored
+from stravinsky_rollback_mcp.core.plan import Plan
+from stravinsky_rollback_mcp.disk.execute import Order
+from stravinsky_rollback_mcp.disk.scan import Place
+from stravinsky_rollback_mcp.errors import Code, RollbackError
+from stravinsky_rollback_mcp.service.backup import Wish, make_backup, record_drift, write_latest
+from stravinsky_rollback_mcp.service.desk import Caller, Desk, Known, digests_of, state_of
+from stravinsky_rollback_mcp.service.intent import Intent, Look, gather, intend_rollback, intend_walk
+from stravinsky_rollback_mcp.service.stored import held_pairs, matching_version, open_authentic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consent:
+    """What the caller says beside what it wants: lines it accepts, the plan it saw, or that it only looks."""
+
+    accept: tuple[str, ...] = ()
+    plan_id: str | None = None
+    dry_run: bool = False
+
+
+def rollback_to(
+    desk: Desk, caller: Caller, version: str, only: tuple[str, ...], scope: Scope | None, consent: Consent
+) -> Restored:
+    """Bring the targets in view to what a backup recorded, or only some of them."""
+    return _restore(desk, caller, lambda look: intend_rollback(desk, look, version, only, scope), consent)
+
+
+def undo(desk: Desk, caller: Caller, consent: Consent) -> Restored:
+    """Take back the last thing that happened to this configuration."""
+    return _restore(desk, caller, lambda look: intend_walk(desk, look, EventType.UNDO), consent)
+
+
+def redo(desk: Desk, caller: Caller, consent: Consent) -> Restored:
+    """Bring again what the last undo took back."""
+    return _restore(desk, caller, lambda look: intend_walk(desk, look, EventType.REDO), consent)
+
+
+def _restore(desk: Desk, caller: Caller, intend: Callable[[Look], Intent], consent: Consent) -> Restored:
+    started = time.monotonic()
+    if consent.dry_run:
+        look = gather(desk)
+        return _report(desk, look, intend(look), started)
+    with desk.writing(caller) as notices:
+        look = gather(desk)
+        intent = intend(look)
+        intent = replace(intent, notices=(*notices, *intent.notices))
+        _require_consent(intent, consent)
+        if not intent.plan.changes:
+            return _report(desk, look, intent, started)
+        planning.require_separate(
+            {step.target.id: look.places[step.target.id].resolved for step in intent.plan.changes}
+        )
+        return _apply(desk, caller, look, intent, started)
+
+
+def _require_consent(intent: Intent, consent: Consent) -> None:
+    plan = intent.plan
+    if consent.plan_id is not None and consent.plan_id != plan.plan_id:
+        raise RollbackError(
+            Code.STATE_CHANGED,
+            "what would be done is no longer what was shown: something changed since.",
+            "look again with dry_run, then call with the new plan_id.",
+        )
+    missing = tuple(line for line in plan.security_changes if line not in consent.accept)
+    if missing and plan.changes:
+        shown = "; ".join(missing)
+        raise RollbackError(
+            Code.CONFIRM_REQUIRED,
+            f"this would make the configuration less safe, or take back another session's work: {shown}.",
+            "ask the person; if they agree, call again with `accept` repeating exactly these lines.",
+            lines=plan.security_changes,
+        )
+
+
+def _apply(desk: Desk, caller: Caller, look: Look, intent: Intent, started: float) -> Restored:
+    plan = intent.plan
+    safety = _safety_backup(desk, caller, look, plan.operation)
+    operation_id = desk.new_id()
+    from_version = matching_version(desk, look.known, look.digests)
+    after = {**look.digests, **{step.target.id: step.desired.digest for step in plan.steps}}
+    outcome = AuditDraft(
+        event_type=plan.operation,
+        status=EventStatus.SUCCESS,
+        actor=caller.actor,
+        user_root=desk.view.user_root,
+        project=desk.view.project,
+        version=intent.to_version,
+        previous_version=from_version,
+        operation_id=operation_id,
+        paths=tuple(desk.shown_target(step.target) for step in plan.changes),
+        state=state_of(after),
+        restores=intent.restores,
+        details={"plan_id": plan.plan_id, "safety_backup": safety, "accepted": len(plan.security_changes)},
+    )
+    desk.record(replace(outcome, status=EventStatus.STARTED, state=None, restores=None))
+    orders = [
+        Order(
+            step=step,
+            place=look.places[step.target.id],
+            archive_path=desk.store.archive_path(step.version, step.stored),
+        )
+        for step in plan.changes
+    ]
+    known = desk.known()
+
+    def keep(slots: Mapping[str, str]) -> None:
+        _keep_result(desk, caller, look, known, after, slots)
+
+    done = desk.executor(caller).run(orders, operation_id, outcome, keep)
+    write_latest(desk, matching_version(desk, desk.known(), after), after)
+    if done.unfinished:
+        notice = f"The result stands; cleaning up is left to the next operation ({done.unfinished})."
+        intent = replace(intent, notices=(*intent.notices, notice))
+    return _report(desk, look, intent, started, safety=safety, atomicity=done.atomicity)
+
+
+def _safety_backup(desk: Desk, caller: Caller, look: Look, operation: EventType) -> str:
+    """The backup that holds what is live now: an intact one that is there already, or a new one."""
+    existing = matching_version(desk, look.known, look.digests)
+    if existing is not None:
+        opened = open_authentic(desk, look.known, existing)
+        if not desk.store.verify(opened):
+            record_drift(desk, caller, look.known, look.digests)
+            return existing
+    word = {EventType.UNDO: ".pre_undo", EventType.REDO: ".pre_redo"}.get(operation, ".pre_rollback")
+    wish = Wish(version=desk.new_version(word), kind=BackupKind.SAFETY)
+    _, seen = make_backup(desk, caller, wish, tuple(look.places.values()), look.known)
+    if digests_of(seen) != look.digests:
+        raise RollbackError(
+            Code.STATE_CHANGED,
+            "the configuration changed while it was being backed up; nothing was restored.",
+            "look at what changed, then try again.",
+        )
+    return wish.version
+
+
+def _keep_result(
+    desk: Desk, caller: Caller, look: Look, known: Known, after: Mapping[str, str], slots: Mapping[str, str]
+) -> None:
+    """Store the state that results, when no backup holds each part of it: history never points at nothing."""
+    held = held_pairs(desk, known)
+    if all(not digest or (target_id, digest) in held for target_id, digest in after.items()):
+        return
+    places = tuple(
+        replace(place, resolved=_resulting_path(look, target_id, place, slots, after))
+        for target_id, place in look.places.items()
+    )
+    wish = Wish(
+        version=desk.new_version("result"), kind=BackupKind.SAFETY, note="what a partial restore made", observed=False
+    )
+    _, seen = make_backup(desk, caller, wish, places, known)
+    if digests_of(seen) != dict(after):
+        raise RollbackError(
+            Code.STATE_CHANGED,
+            "the configuration changed while the result was being stored; nothing was restored.",
+            "try again.",
+        )
+
+
+def _resulting_path(
+    look: Look, target_id: str, place: Place, slots: Mapping[str, str], after: Mapping[str, str]
+) -> str:
+    """Where the resulting tree of a target lies before the exchange; a removed one lies nowhere."""
+    if after[target_id] == look.digests[target_id]:
+        return place.resolved
+    return slots.get(target_id, f"{place.resolved}.stravinsky-absent")
+
+
+# -- telling --------------------------------------------------------------------------------------------------------
+
+
+def _report(
+    desk: Desk,
+    look: Look,
+    intent: Intent,
+    started: float,
+    *,
+    safety: str | None = None,
+    atomicity: Mapping[str, str] | None = None,
+) -> Restored:
+    plan = intent.plan
+    changes = tuple(planning.change(step, desk.view.home, (atomicity or {}).get(step.target.id)) for step in plan.steps)
+    applied = atomicity is not None
+    return Restored(
+        summary=_summary(intent, applied=applied),
+        next_step=_next_step(intent, applied=applied),
+        notices=intent.notices,
+        applied=applied,
+        already_at_target=not plan.changes,
+        plan_id=plan.plan_id,
+        from_version=matching_version(desk, look.known, look.digests),
+        to_version=intent.to_version,
+        safety_backup=safety,
+        changes=changes,
+        security_changes=plan.security_changes,
+        findings=(),
+        warnings=_restore_warnings(desk, plan),
+        duration_ms=round((time.monotonic() - started) * 1000),
+        audit=desk.audit.anchor(),
+        undo="Call `undo`, or type `stravinsky-rollback undo`." if applied else "",
+        undone=intent.undone,
+    )
+
+
+def _summary(intent: Intent, *, applied: bool) -> str:
+    plan = intent.plan
+    if not plan.changes:
+        return "Everything is already as it was asked to be; nothing was changed."
+    names = ", ".join(f"{step.target.scope} {step.target.component}" for step in plan.changes)
+    done = "Restored" if applied else "Would restore"
+    if intent.undone is None:
+        return f"{done} {names} to {intent.to_version}."
+    verb = {EventType.UNDO: "takes back", EventType.REDO: "brings again"}[plan.operation]
+    return f"{done} {names}: this {verb} the {intent.undone.operation} of {intent.undone.at}."
+
+
+def _next_step(intent: Intent, *, applied: bool) -> str:
+    if not intent.plan.changes:
+        return ""
+    if applied:
+        return "Check that what was missing works again; `undo` takes this back."
+    if intent.plan.security_changes:
+        return "Show security_changes to the person; if they agree, call again with plan_id and accept."
+    return "To do exactly this, call again without dry_run and with this plan_id."
+
+
+def _restore_warnings(desk: Desk, plan: Plan) -> tuple[str, ...]:
+    lines: list[str] = []
+    for step in plan.changes:
+        path = desk.shown_target(step.target)
+        lines.extend(f"{path}/{item.path} ({item.reason}) is in no backup and stays as it is." for item in step.carried)
+        lines.extend(
+            f"{path}/{entry.path} is a link that leads to {desk.shown(entry.link)}; what lies there is not restored."
+            for entry in step.desired.entries
+            if entry.type is EntryType.SYMLINK and entry.link.startswith("/")
+        )
+    return tuple(lines)

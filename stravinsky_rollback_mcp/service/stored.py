@@ -1,0 +1,140 @@
+"""What the chain and the store say of the backups that exist: which, what they hold, whether to trust them."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+
+from stravinsky_rollback_mcp.core.codec.text import Members
+from stravinsky_rollback_mcp.core.model import AuditRecord, BackupKind, BackupStatus, Scope
+from stravinsky_rollback_mcp.core.outcome import Backup, TargetSummary
+from stravinsky_rollback_mcp.disk.store import Opened
+from stravinsky_rollback_mcp.errors import Code, RollbackError
+from stravinsky_rollback_mcp.service.desk import Desk, Known
+
+
+def recorded_digests(record: AuditRecord) -> dict[str, str]:
+    """The tree digests by target id that a backup's record in the chain names."""
+    try:
+        digests = Members(record.draft.details or {}).object("digests")
+        return {target: digests.text(target) for target in digests.raw}
+    except ValueError:
+        return {}
+
+
+def is_of_view(desk: Desk, record: AuditRecord) -> bool:
+    """Whether a backup was made of the very targets that this process sees."""
+    return record.draft.project == desk.view.project and record.draft.user_root == desk.view.user_root
+
+
+def backups_of_view(desk: Desk, known: Known) -> list[tuple[str, AuditRecord]]:
+    """The existing backups of this view, newest first."""
+    own = [(version, record) for version, record in known.backups.items() if is_of_view(desk, record)]
+    return sorted(own, key=lambda item: item[1].seq, reverse=True)
+
+
+def matching_version(desk: Desk, known: Known, digests: Mapping[str, str]) -> str | None:
+    """The backup of this view that holds exactly this state: the newest that a person named, else the newest."""
+    wanted = {target: digest for target, digest in digests.items() if digest}
+    matching = [
+        (version, record) for version, record in backups_of_view(desk, known) if recorded_digests(record) == wanted
+    ]
+    named = [version for version, record in matching if _recorded(record, "kind") == BackupKind.MANUAL]
+    return next(iter(named or [version for version, _ in matching]), None)
+
+
+def _recorded(record: AuditRecord, key: str) -> object:
+    return (record.draft.details or {}).get(key)
+
+
+def holder_of(desk: Desk, known: Known, target_id: str, digest: str) -> list[str]:
+    """The existing backups that hold this tree of this target, newest first."""
+    is_user = target_id.startswith(f"{Scope.USER}.")
+    found = [
+        (record.seq, version)
+        for version, record in known.backups.items()
+        if recorded_digests(record).get(target_id) == digest
+        and (record.draft.user_root == desk.view.user_root if is_user else record.draft.project == desk.view.project)
+    ]
+    return [version for _, version in sorted(found, reverse=True)]
+
+
+def open_authentic(desk: Desk, known: Known, version: str) -> Opened:
+    """A backup whose manifest the chain vouches for, all archives in place.
+
+    Raises ``not_found``, ``manifest_invalid``, ``manifest_forged``, ``archive_mismatch``.
+    """
+    record = known.backups.get(version)
+    try:
+        opened = desk.store.read(version)
+    except RollbackError as error:
+        if error.code is Code.NOT_FOUND:
+            raise _not_found(desk, known, version) from error
+        raise
+    if record is None or _recorded(record, "manifest_sha256") != opened.sha256:
+        raise RollbackError(
+            Code.MANIFEST_FORGED,
+            f"the manifest of {version} is not the one that the audit recorded; it is never restored.",
+            "choose another backup with list_backups.",
+        )
+    problem = desk.store.problem(opened)
+    if problem:
+        raise RollbackError(
+            Code.ARCHIVE_MISMATCH, f"backup {version} is damaged: {problem}.", "choose another with list_backups."
+        )
+    return opened
+
+
+def _not_found(desk: Desk, known: Known, version: str) -> RollbackError:
+    names = [name for name, _ in backups_of_view(desk, known)]
+    near = difflib.get_close_matches(version, names, n=3) or names[:3]
+    hint = f"did you mean {', '.join(near)}? list_backups shows all." if near else "make one with create_backup."
+    return RollbackError(Code.NOT_FOUND, f"there is no backup {version!a}.", hint)
+
+
+def describe(desk: Desk, opened: Opened, changed: tuple[str, ...], *, detail: bool, problems: Sequence[str]) -> Backup:
+    """A backup as callers see it."""
+    manifest = opened.manifest
+    targets = tuple(
+        TargetSummary(
+            scope=target.scope,
+            component=target.component,
+            path=desk.shown(target.path),
+            state=target.tree.state,
+            files=target.tree.files,
+            size_bytes=target.tree.size_bytes,
+            digest=target.tree.digest,
+        )
+        for target in manifest.targets
+    )
+    return Backup(
+        version=manifest.version,
+        created_at=manifest.created_at,
+        kind=manifest.kind,
+        made_by=manifest.made_by,
+        note=manifest.note,
+        project=None if manifest.project is None else desk.shown(manifest.project),
+        files=sum(target.files for target in targets),
+        size_bytes=sum(target.size_bytes for target in targets),
+        stored_bytes=opened.stored_bytes,
+        status=BackupStatus.DAMAGED if problems else BackupStatus.INTACT,
+        problems=tuple(problems),
+        pinned=False,
+        changed=changed,
+        targets=targets if detail else None,
+    )
+
+
+def changed_between(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[str, ...]:
+    """The ids of the targets whose digests differ."""
+    return tuple(target for target, digest in after.items() if digest and before.get(target) != digest)
+
+
+def held_pairs(desk: Desk, known: Known) -> frozenset[tuple[str, str]]:
+    """The (target id, digest) pairs that some existing backup holds of what this view sees."""
+    pairs: set[tuple[str, str]] = set()
+    for record in known.backups.values():
+        for target_id, digest in recorded_digests(record).items():
+            is_user = target_id.startswith(f"{Scope.USER}.")
+            own = desk.view.user_root if is_user else desk.view.project
+            if own == (record.draft.user_root if is_user else record.draft.project):
+                pairs.add((target_id, digest))
+    return frozenset(pairs)
