@@ -18,12 +18,15 @@ from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 VERSION = "1.0"
 _MAX_BYTES = 1 << 20
+_LARGEST = 999_999_999  # no clock or counter overflows below it
 
 # section → field → default. The type of the default is the type of the field.
 DEFAULTS: Mapping[str, Mapping[str, bool | int]] = {
     "backup": {"on_session_start": True, "max_file_size_mb": 64, "max_entries": 200_000, "max_depth": 64},
     "safety": {"lock_timeout_seconds": 5},
 }
+# Folders are walked by recursion, one open handle each, and a path must fit into an archive's long name (64 KiB).
+_LARGEST_OF = {("backup", "max_depth"): 200}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,14 +60,14 @@ def load(
     if not os.path.isabs(home) or not os.path.isdir(home):
         raise _untrusted("HOME is not the absolute path of a folder", "set HOME")
     home = os.path.normpath(home)
-    user_root = environ.get("CLAUDE_CONFIG_DIR") or f"{home}/.claude"
+    user_root = environ.get("CLAUDE_CONFIG_DIR") or os.path.join(home, ".claude")
     if not os.path.isabs(user_root):
         raise _untrusted("CLAUDE_CONFIG_DIR is not an absolute path", "set it to an absolute path")
     try:
         cwd = os.getcwd()
     except FileNotFoundError as error:
         raise _untrusted("the working directory was deleted", "change to a folder that exists") from error
-    store_path = os.path.normpath(os.path.join(cwd, store) if store else f"{home}/.stravinsky/rollback")
+    store_path = os.path.normpath(os.path.join(cwd, store) if store else os.path.join(home, ".stravinsky/rollback"))
     values = _values(f"{store_path}/config.json", environ)
     return Config(
         view=_view(home, os.path.normpath(user_root), _project(environ, home, cwd, project, for_terminal=for_terminal)),
@@ -94,7 +97,8 @@ def _project(environ: Mapping[str, str], home: str, cwd: str, given: str | None,
     if not for_terminal:
         return os.path.realpath(cwd)
     folder = cwd
-    while folder not in (home, os.path.dirname(folder)):
+    # The working directory comes without links; the home need not.
+    while folder not in (home, os.path.realpath(home), os.path.dirname(folder)):
         if os.path.isdir(f"{folder}/.claude"):
             return os.path.realpath(folder)
         folder = os.path.dirname(folder)
@@ -122,11 +126,11 @@ def _view(home: str, user_root: str, project: str) -> View:
 def _values(path: str, environ: Mapping[str, str]) -> dict[tuple[str, str], int]:
     values = {(section, field): value for section, fields in DEFAULTS.items() for field, value in fields.items()}
     for (section, field), value in _stored_values(path).items():
-        values[section, field] = _checked(f"{section}.{field} in config.json", value, values[section, field])
+        values[section, field] = _checked(f"{section}.{field} in config.json", value, section, field)
     for section, field in values:
         name = f"STRAVINSKY_{section}_{field}".upper()
         if name in environ:
-            values[section, field] = _checked(name, _parsed(environ[name]), values[section, field])
+            values[section, field] = _checked(name, _parsed(environ[name]), section, field)
     return values
 
 
@@ -150,8 +154,12 @@ def _stored_values(path: str) -> dict[tuple[str, str], object]:
             Code.UNSUPPORTED_VERSION, f'config.json does not say "version": "{VERSION}".', "write that into it."
         )
     for section, fields in members.items():
-        if section not in DEFAULTS or not isinstance(fields, dict):
+        if section not in DEFAULTS:
             raise _unknown(section, list(DEFAULTS))
+        if not isinstance(fields, dict):
+            raise RollbackError(
+                Code.INVALID_ARGUMENT, f"{section} in config.json is not a JSON object.", "correct it and start again."
+            )
         for field, value in cast("dict[str, object]", fields).items():
             if field not in DEFAULTS[section]:
                 raise _unknown(f"{section}.{field}", [f"{section}.{known}" for known in DEFAULTS[section]])
@@ -170,12 +178,13 @@ def _parsed(text: str) -> object:
     words: dict[str, object] = {"true": True, "false": False}
     if text.lower() in words:
         return words[text.lower()]
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(_LARGEST)) else text
 
 
-def _checked(name: str, value: object, default: int) -> int:
-    is_truth = isinstance(default, bool)
-    if not isinstance(value, int) or isinstance(value, bool) != is_truth or (not is_truth and value < 1):
-        wanted = "true or false" if is_truth else "a whole number above 0"
+def _checked(name: str, value: object, section: str, field: str) -> int:
+    is_truth = isinstance(DEFAULTS[section][field], bool)
+    largest = _LARGEST_OF.get((section, field), _LARGEST)
+    if not isinstance(value, int) or isinstance(value, bool) != is_truth or not (is_truth or 1 <= value <= largest):
+        wanted = "true or false" if is_truth else f"a whole number from 1 to {largest}"
         raise RollbackError(Code.INVALID_ARGUMENT, f"{name} is not {wanted}.", "correct it and start again.")
     return value

@@ -25,9 +25,7 @@ class Component:
 # Script trees stand before settings: a plan follows this order, so that no settings file ever names a script that
 # is not there yet.
 COMPONENTS = (
-    Component(
-        name="hooks", kind=Kind.DIRECTORY, user_path="hooks", project_path=".claude/hooks", takes_effect="now"
-    ),
+    Component(name="hooks", kind=Kind.DIRECTORY, user_path="hooks", project_path=".claude/hooks", takes_effect="now"),
     Component(
         name="commands",
         kind=Kind.DIRECTORY,

@@ -25,7 +25,9 @@ def require_new_version(name: str) -> str:
     folded = name.casefold()
     problem = ""
     if not is_version(name):
-        problem = "may hold only letters, digits and . _ + -, begins with a letter or digit and has at most 64 characters"
+        problem = (
+            "may hold only letters, digits and . _ + -, begins with a letter or digit and has at most 64 characters"
+        )
     elif folded in _RESERVED or folded.endswith(_OURS):
         problem = "is a name that this program keeps for itself"
     elif folded.split(".", maxsplit=1)[0] in _DEVICES:

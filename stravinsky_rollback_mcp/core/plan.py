@@ -128,8 +128,8 @@ def _add_ancestors(wanted: dict[str, Entry], source: Mapping[str, Entry], path: 
         if above.type is not EntryType.DIRECTORY:
             raise RollbackError(
                 Code.INVALID_ARGUMENT,
-                f"{folder} is not a folder now, so {path} cannot be brought back alone.",
-                f"bring back {folder} as a whole.",
+                f"{shown(folder, '')} is not a folder now, so {shown(path, '')} cannot be brought back alone.",
+                f"bring back {shown(folder, '')} as a whole.",
             )
 
 
@@ -144,7 +144,8 @@ def _make_room(wanted: dict[str, Entry], live: Tree, target: Target, item: Skipp
     if in_the_way is not None:
         raise RollbackError(
             Code.UNSUPPORTED_FILE_TYPE,
-            f"{target.path}/{item.path} ({item.reason}) is in no backup and stands where {in_the_way.path} must go.",
+            f"{shown(f'{target.path}/{item.path}', '')} ({item.reason}) is in no backup and stands where "
+            f"{shown(in_the_way.path, '')} must go.",
             "move it away by hand, then try again.",
         )
 
@@ -209,7 +210,8 @@ def _capped(paths: tuple[str, ...]) -> tuple[str, ...]:
 
 def require_separate(resolved: Mapping[str, str]) -> None:
     """Refuse targets (id → resolved path) that lie inside each other or are one: swapping one would move the other."""
-    ordered = sorted(resolved.items(), key=lambda item: item[1])
+    # By components, not by characters: only so does everything inside a folder follow right after it ("-" < "/").
+    ordered = sorted(resolved.items(), key=lambda item: item[1].split("/"))
     for (first, above), (second, below) in pairwise(ordered):
         if below == above or below.startswith(above + "/"):
             raise RollbackError(

@@ -3,20 +3,18 @@
 A person (or a model that repeats the lines) consents to exactly these lines, so they are stable, show no value
 that may be a secret, and stay on one line whatever the file says. A new way is one row in ``_WAYS``.
 
-How Claude Code 2.1.330 reads a settings file: strict JSON, byte order mark and empty file accepted, more than
-2 MiB or a root that is no object dropped whole. A key of a wrong type counts as absent here; whether it makes
-Claude Code drop the whole file is for the settings check to find, and such a file is passed as ``after=None``.
+A key of a wrong type counts as absent here; whether it makes Claude Code drop the whole file is for the settings
+check to find, and such a file is passed as ``after=None``.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
 
-MAX_SETTINGS_BYTES = 2 * 1024 * 1024
-MAX_DEPTH = 100
+from stravinsky_rollback_mcp.core.settings import TOO_DEEP, Settings, at, items, load, table, texts
+
 MAX_SHOWN_CHARACTERS = 120
 
 # Events at which a hook can refuse or hold something back (hooks reference, exit code 2 or a JSON decision): what
@@ -52,9 +50,7 @@ _SECRET = re.compile(
 )
 _LONGEST_MASKED = 2000  # bounds the work on one hostile text; what lies behind is never shown
 
-_Settings = Mapping[str, object]
-_Way = Callable[[_Settings, _Settings], Iterator[str]]
-_TOO_DEEP: _Settings = {}
+_Way = Callable[[Settings, Settings], Iterator[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,67 +78,16 @@ def security_changes(changes: Sequence[SettingsChange]) -> tuple[str, ...]:
 def _lines(change: SettingsChange) -> Iterator[str]:
     if change.before == change.after:
         return
-    before = _load(change.before)
-    if before is None or before is _TOO_DEEP:
-        before = _load(change.known) or {}
-    after = _load(change.after)
-    if after is _TOO_DEEP:
+    before = load(change.before)
+    if before is None or before is TOO_DEEP:
+        before = load(change.known) or {}
+    after = load(change.after)
+    if after is TOO_DEEP:
         # Claude Code would read it although we cannot: never let that pass for harmless.
         yield f"{_escaped(change.path)}: nested too deep to be judged"
     for way in _WAYS:
         for text in way(before, after or {}):
             yield f"{_escaped(change.path)}: {text}"
-
-
-def _load(content: bytes | None) -> _Settings | None:
-    """The settings that Claude Code takes from a file, ``_TOO_DEEP``, or None when it drops the file."""
-    content = content or b""
-    if len(content) > MAX_SETTINGS_BYTES:
-        return None
-    text = content.decode("utf-8-sig", "replace")
-    if not text.strip():
-        return {}
-    try:
-        # Numbers as JavaScript has them: no limit of digits, 1 and 1.0 the same.
-        value: object = json.loads(text, parse_int=float, parse_constant=_refuse_constant)
-    except ValueError:
-        return None
-    except RecursionError:
-        return _TOO_DEEP
-    if not isinstance(value, dict):
-        return None
-    return cast("_Settings", value) if _is_shallow(cast("object", value)) else _TOO_DEEP
-
-
-def _refuse_constant(word: str) -> object:
-    raise ValueError(f"{word} is not JSON")
-
-
-def _is_shallow(value: object) -> bool:
-    """Whether comparing and encoding the value is safe from the recursion limit."""
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [child for item in level for child in (*_table(item).values(), *_items(item))]
-    return not level
-
-
-def _at(settings: _Settings, keys: Sequence[str]) -> object:
-    value: object = settings
-    for key in keys:
-        value = _table(value).get(key)
-    return value
-
-
-def _table(value: object) -> _Settings:
-    return cast("_Settings", value) if isinstance(value, dict) else {}
-
-
-def _items(value: object) -> Sequence[object]:
-    return cast("list[object]", value) if isinstance(value, list) else ()
-
-
-def _texts(value: object) -> frozenset[str]:
-    return frozenset(item for item in _items(value) if isinstance(item, str))
 
 
 def _is_same(one: object, other: object) -> bool:
@@ -181,16 +126,16 @@ def _command_shown(command: str, arguments: Sequence[str] = ()) -> str:
 def _gained(what: str, *keys: str, unless: Sequence[str] = ()) -> _Way:
     """Texts that are new in the list at ``keys``, but for those that stood in the list at ``unless``."""
 
-    def way(before: _Settings, after: _Settings) -> Iterator[str]:
-        for text in _texts(_at(after, keys)) - _texts(_at(before, keys)) - _texts(_at(before, unless)):
+    def way(before: Settings, after: Settings) -> Iterator[str]:
+        for text in texts(at(after, keys)) - texts(at(before, keys)) - texts(at(before, unless)):
             yield f"{what}: {_shown(text)}"
 
     return way
 
 
 def _becomes(what: str, *keys: str, value: bool | str = True) -> _Way:
-    def way(before: _Settings, after: _Settings) -> Iterator[str]:
-        if _is_same(_at(after, keys), value) and not _is_same(_at(before, keys), value):
+    def way(before: Settings, after: Settings) -> Iterator[str]:
+        if _is_same(at(after, keys), value) and not _is_same(at(before, keys), value):
             yield what
 
     return way
@@ -201,8 +146,8 @@ def _backwards(way: _Way) -> _Way:
     return lambda before, after: way(after, before)
 
 
-def _mode_loosened(before: _Settings, after: _Settings) -> Iterator[str]:
-    old, new = (_at(settings, ("permissions", "defaultMode")) for settings in (before, after))
+def _mode_loosened(before: Settings, after: Settings) -> Iterator[str]:
+    old, new = (at(settings, ("permissions", "defaultMode")) for settings in (before, after))
     old, new = (mode if isinstance(mode, str) else "default" for mode in (old, new))
     old_rank = _MODES.index(old) if old in _MODES else 0
     new_rank = _MODES.index(new) if new in _MODES else len(_MODES)
@@ -210,9 +155,9 @@ def _mode_loosened(before: _Settings, after: _Settings) -> Iterator[str]:
         yield f"default permission mode loosened: {_shown(old)} to {_shown(new)}"
 
 
-def _environment_changed(before: _Settings, after: _Settings) -> Iterator[str]:
+def _environment_changed(before: Settings, after: Settings) -> Iterator[str]:
     """Names only, never values. A removal counts too: many names of Claude Code's own switch something off."""
-    old, new = _table(before.get("env")), _table(after.get("env"))
+    old, new = table(before.get("env")), table(after.get("env"))
     for name in old.keys() | new.keys():
         if name in old and name in new and _is_same(old[name], new[name]):
             continue
@@ -223,7 +168,7 @@ def _environment_changed(before: _Settings, after: _Settings) -> Iterator[str]:
             yield f"environment variable {verb}: env.{_shown(name)}"
 
 
-def _key_helper_set(before: _Settings, after: _Settings) -> Iterator[str]:
+def _key_helper_set(before: Settings, after: Settings) -> Iterator[str]:
     for name in _KEY_HELPERS:
         old, new = before.get(name), after.get(name)
         if isinstance(new, str) and new and new != old:
@@ -231,7 +176,7 @@ def _key_helper_set(before: _Settings, after: _Settings) -> Iterator[str]:
             yield f"key helper {verb}: {name}: {_command_shown(new)} [{_digest(new)}]"
 
 
-def _guards_removed(before: _Settings, after: _Settings) -> Iterator[str]:
+def _guards_removed(before: Settings, after: Settings) -> Iterator[str]:
     left = _guards(after)
     for guard, names in _guards(before).items():
         lost = names - left.get(guard, set())
@@ -249,27 +194,27 @@ class _Guard:
     shown: str
 
 
-def _guards(settings: _Settings) -> dict[_Guard, set[str]]:
+def _guards(settings: Settings) -> dict[_Guard, set[str]]:
     """The handlers that can refuse something, each with what its matchers name; ``*`` is everything."""
     guards: dict[_Guard, set[str]] = {}
     for event in GUARDING_EVENTS:
-        for group in map(_table, _items(_at(settings, ("hooks", event)))):
+        for group in map(table, items(at(settings, ("hooks", event)))):
             matcher = group.get("matcher", "")
-            for handler in map(_table, _items(group.get("hooks"))):
+            for handler in map(table, items(group.get("hooks"))):
                 guard = _guard(event, handler)
                 if guard is not None and isinstance(matcher, str):
                     guards.setdefault(guard, set()).update(_matched_names(matcher))
     return guards
 
 
-def _guard(event: str, handler: _Settings) -> _Guard | None:
+def _guard(event: str, handler: Settings) -> _Guard | None:
     kind, command = handler.get("type"), handler.get("command")
     # An asynchronous hook ends after the fact and so refuses nothing.
     is_late = handler.get("async") is True or handler.get("asyncRewake") is True
     if is_late or not isinstance(kind, str) or (kind == "command" and not isinstance(command, str)):
         return None
     identity = json.dumps([handler.get(name) for name in _HANDLER_IDENTITY], sort_keys=True)
-    arguments = sorted(_texts(handler.get("args")))
+    arguments = sorted(texts(handler.get("args")))
     shown = _command_shown(command, arguments) if isinstance(command, str) else _shown(kind)
     return _Guard(event=event, identity=identity, shown=shown)
 

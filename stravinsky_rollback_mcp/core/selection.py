@@ -47,8 +47,7 @@ def _parts(text: str, view: View, exists: Callable[[Part], bool]) -> tuple[Part,
     problem = path_problem(relative)
     if problem:
         raise RollbackError(Code.INVALID_ARGUMENT, f"`only` holds {problem}.", "give paths such as hooks/guard.py.")
-    roots = [root for root in (view.user_root, view.project_root, view.project) if root is not None]
-    found = [parts for root in roots if (parts := _below(f"{root}/{relative}", view))]
+    found = [parts for root in _roots(view) if (parts := _below(f"{root}/{relative}", view))]
     existing = [parts for parts in found if any(exists(part) for part in parts)]
     if len(existing) > 1:
         raise RollbackError(
@@ -59,6 +58,12 @@ def _parts(text: str, view: View, exists: Callable[[Part], bool]) -> tuple[Part,
     if not existing:
         raise _nowhere(text, view)
     return existing[0]
+
+
+def _roots(view: View) -> list[str]:
+    """What a relative path may be relative to; local settings may lie outside the project, at its git root."""
+    homes = (target.path.rpartition("/")[0] for target in view.targets)
+    return [root for root in dict.fromkeys((view.user_root, view.project_root, view.project, *homes)) if root]
 
 
 def _at(text: str, full: str, view: View) -> tuple[Part, ...]:

@@ -82,18 +82,22 @@ def parse(block: bytes) -> Member | None:
         raise unsafe("a folder with content")
     if block[148:156] != b"%06o\0 " % (sum(block[:148]) + 8 * 0x20 + sum(block[156:])):
         raise unsafe("a header with a wrong checksum")
+    if block != _block(name, _octal(block[100:108]), size_bytes, kind):
+        raise unsafe("a header with an owner, a time, a name prefix or other fields that are not used here")
     return Member(name=name, type=kind, size_bytes=size_bytes)
 
 
 def _size(field: bytes) -> int:
-    if field[:4] == b"\x80\0\0\0":
-        return int.from_bytes(field[4:], "big")
+    return int.from_bytes(field[4:], "big") if field[:4] == b"\x80\0\0\0" else _octal(field)
+
+
+def _octal(field: bytes) -> int:
     if field[-1:] != b"\0" or not field[:-1].isdigit():
-        raise unsafe("a size that is not an octal number")
+        raise unsafe("a size or mode that is not an octal number")
     try:
         return int(field[:-1], 8)
     except ValueError as error:
-        raise unsafe("a size that is not an octal number") from error
+        raise unsafe("a size or mode that is not an octal number") from error
 
 
 def unsafe(what: str) -> RollbackError:

@@ -11,7 +11,7 @@ _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 def text_of(moment: datetime) -> str:
     """The one form in which this package writes a moment."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def seconds_between(start: str, end: str) -> float:
@@ -26,18 +26,18 @@ def bound(text: str, now: datetime, *, is_end: bool) -> str:
     A bound without fractions of a second includes the whole second. Raises ``invalid_argument``.
     """
     age = _AGE.fullmatch(text)
-    if age is not None:
-        return text_of(now - timedelta(**{_UNITS[age[2]]: int(age[1])}))
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None or "T" not in text.upper():
-        raise RollbackError(
-            Code.INVALID_ARGUMENT,
-            "a time bound is neither RFC 3339 with a zone nor an age.",
-            "write 2026-11-23T09:00:00Z, 7d, 24h or 30m.",
-        )
-    if is_end and moment.microsecond == 0:
-        moment += timedelta(milliseconds=999)
-    return text_of(moment)
+        if age is not None:
+            return text_of(now - timedelta(**{_UNITS[age[2]]: int(age[1])}))
+        moment = datetime.fromisoformat(text.upper())
+        if moment.tzinfo is not None and "T" in text.upper():
+            is_whole_second = "." not in text and "," not in text
+            return text_of(moment + timedelta(milliseconds=999) if is_end and is_whole_second else moment)
+    except (ValueError, OverflowError):
+        # Overflow: an age or a zone that leads out of the years 1 to 9999.
+        pass
+    raise RollbackError(
+        Code.INVALID_ARGUMENT,
+        "a time bound is neither RFC 3339 with a zone nor an age.",
+        "write 2026-11-23T09:00:00Z, 7d, 24h or 30m.",
+    )

@@ -8,24 +8,25 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from stravinsky_rollback_mcp.core import tar
 from stravinsky_rollback_mcp.core.codec.text import name_bytes
 from stravinsky_rollback_mcp.core.model import Entry, EntryType, Kind, StoredTarget
+from stravinsky_rollback_mcp.core.names import path_problem
 from stravinsky_rollback_mcp.disk.atomic import PRIVATE_FILE, Files
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
-try:
-    from isal import isal_zlib as deflate
-
-    # Level 2 of isal is 13 times as fast as zlib's default for 11 % more bytes.
-    _LEVEL = 2
-except ImportError:  # no wheel for this machine
+if TYPE_CHECKING:
     import zlib as deflate
+else:
+    try:
+        from isal import isal_zlib as deflate
+    except ImportError:  # no wheel for this machine
+        import zlib as deflate
 
-    _LEVEL = 6
-
+# Level 2 of isal is 13 times as fast as zlib's default for 11 % more bytes.
+_LEVEL = 6 if deflate.__name__ == "zlib" else 2
 _GZIP = 31  # window bits that mean "with a gzip header", which then holds neither name nor time
 _FLUSH_BYTES = 1 << 18
 _READ_BYTES = 1 << 18
@@ -120,7 +121,7 @@ def verify(path: str, stored: StoredTarget) -> None:
     Raises ``archive_mismatch`` when bytes are missing, surplus or different, ``archive_unsafe`` when the archive
     holds what no archive of ours holds, ``too_large`` when it unpacks to more than the manifest says.
     """
-    unpack(path, stored, lambda entry: None)
+    unpack(path, stored, lambda _: None)
 
 
 def unpack(path: str, stored: StoredTarget, place: Callable[[Entry], Writer | None]) -> None:
@@ -140,11 +141,12 @@ def unpack(path: str, stored: StoredTarget, place: Callable[[Entry], Writer | No
 
 
 def _unpack_members(source: "_Source", stored: StoredTarget, place: Callable[[Entry], Writer | None]) -> None:
-    expected = {
+    listed = {
         name_bytes(entry.path): entry
         for entry in stored.tree.entries
         if entry.path and entry.type is not EntryType.SYMLINK
     }
+    missing = set(listed)
     long_name: bytes | None = None
     while (member := tar.parse(source.read(tar.BLOCK))) is not None:
         if member.is_long_name:
@@ -155,17 +157,22 @@ def _unpack_members(source: "_Source", stored: StoredTarget, place: Callable[[En
             continue
         name = member.name if long_name is None else long_name
         long_name = None
-        entry = expected.pop(name.removesuffix(b"/") if member.is_folder else name, None)
-        if entry is None or member.is_folder != (entry.type is EntryType.DIRECTORY):
-            raise tar.unsafe("a member that its manifest does not list, or lists otherwise")
-        if member.size_bytes != entry.size_bytes:
-            raise _mismatch(stored, "a member of another size than its manifest says")
+        name = name.removesuffix(b"/") if member.is_folder else name
+        entry = listed.get(name)
+        if entry is None:
+            problem = path_problem(name.decode("utf-8", "surrogateescape"))
+            raise tar.unsafe(problem) if problem else _mismatch(stored, "a member that its manifest does not list")
+        if name not in missing:
+            raise tar.unsafe("a member twice")
+        missing.remove(name)
+        if member.is_folder != (entry.type is EntryType.DIRECTORY) or member.size_bytes != entry.size_bytes:
+            raise _mismatch(stored, "a member of another type or size than its manifest says")
         if not member.is_folder:
             _copy(source, entry, place, source.read_some)
             source.skip_padding(member.size_bytes)
     if any(source.read(tar.BLOCK)):
         raise tar.unsafe("an end mark that is none")
-    if expected or long_name is not None:
+    if missing or long_name is not None:
         raise _mismatch(stored, "fewer members than its manifest lists")
 
 
@@ -228,12 +235,15 @@ class _Source:
         self._offset += len(chunk)
         self._left -= len(chunk)
         if self._left < 0:
-            raise RollbackError(
-                Code.TOO_LARGE,
-                f"the archive of {self._stored.id} unpacks to more than its manifest says.",
-                "choose another backup.",
-            )
+            raise self._too_large()
         return chunk
+
+    def _too_large(self) -> RollbackError:
+        return RollbackError(
+            Code.TOO_LARGE,
+            f"the archive of {self._stored.id} unpacks to more than its manifest says.",
+            "choose another backup.",
+        )
 
     def skip_padding(self, size_bytes: int) -> None:
         """Pass over the zero bytes that fill the last block."""
@@ -243,7 +253,7 @@ class _Source:
     def finish(self) -> None:
         """Make sure that nothing follows, and that the stored bytes are those that the manifest names."""
         if self._offset != len(self._buffer) or self._next():
-            raise self.mismatch("bytes after its end")
+            raise self.mismatch("bytes after its end") if self._unpacker is None else self._too_large()
         if self._unpacker is not None and (not self._unpacker.eof or self._unpacker.unused_data or self._raw()):
             raise self.mismatch("a broken or second compressed stream")
         if self._digest.hexdigest() != self._stored.archive_sha256:

@@ -43,7 +43,7 @@ _CODES = {
 _HINTS = {
     Code.NO_SPACE: "free space on that file system and try again.",
     Code.CROSS_DEVICE: "the path is or holds a mount point; unmount it, or change what is inside by hand.",
-    Code.UNWRITABLE: "give yourself write permission on that folder (and see that the disk is healthy), then try again.",
+    Code.UNWRITABLE: "give yourself write permission on that folder, see that the disk is healthy, then try again.",
     Code.UNSAFE_PATH: "something replaced a folder on the way by a link or a file; look at that path, then try again.",
 }
 
@@ -237,9 +237,7 @@ class Files:
         except OSError as error:
             raise failure(error, "making a link", path) from error
 
-    def hard_link(
-        self, source: str, path: str, *, source_dir_fd: int | None = None, dir_fd: int | None = None
-    ) -> bool:
+    def hard_link(self, source: str, path: str, *, source_dir_fd: int | None = None, dir_fd: int | None = None) -> bool:
         """Give ``source`` a second name; False where the system refuses links (the caller then copies)."""
         try:
             self._begin("link", path)
@@ -386,9 +384,7 @@ class Files:
             return False
         try:
             self._begin("renameat2", destination)
-            result = renameat2(
-                _AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(destination), ctypes.c_uint(flag)
-            )
+            result = renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(destination), ctypes.c_uint(flag))
             if result == 0:
                 return True
             number = ctypes.get_errno()

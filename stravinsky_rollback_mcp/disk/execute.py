@@ -18,15 +18,17 @@ from stravinsky_rollback_mcp.core.codec.journal import Journal, JournalTarget, P
 from stravinsky_rollback_mcp.core.model import AuditDraft, EventStatus, Limits, Scope, Target, TargetState
 from stravinsky_rollback_mcp.core.plan import Step
 from stravinsky_rollback_mcp.core.times import seconds_between
-from stravinsky_rollback_mcp.disk.atomic import Files
+from stravinsky_rollback_mcp.disk.atomic import Files, failure
 from stravinsky_rollback_mcp.disk.audit import AuditLog
 from stravinsky_rollback_mcp.disk.journal import JournalFile
 from stravinsky_rollback_mcp.disk.scan import ChangedWhileReadError, Place, scan
 from stravinsky_rollback_mcp.disk.stage import stage
-from stravinsky_rollback_mcp.disk.swap import swap, swap_back
+from stravinsky_rollback_mcp.disk.swap import require_no_mount, swap, swap_back
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 SLOT_PREFIX = ".stravinsky-"
+# What the disk, a full store or a busy writer may answer anywhere; whatever else escapes is a programming error.
+_TROUBLE = (RollbackError, ChangedWhileReadError, OSError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +96,7 @@ class Executor:
 
         ``keep`` gets the staged trees (slot by target id) once they are complete and before anything is exchanged, so
         that a state which no backup holds yet can be stored first.
-                On any failure everything is as before and the error says why; ``needs_attention`` when even that failed.
+        On any failure everything is as before and the error says why; ``needs_attention`` when even that failed.
         """
         tag = secrets.token_hex(4)
         journal = Journal(
@@ -105,23 +107,22 @@ class Executor:
             made_folders=_missing_folders(orders),
             outcome=outcome,
         )
-        self._journal.write(journal)
         try:
-            journal = self._stage(orders, journal)
-            keep({target.id: target.new_slot for target in journal.targets if target.want_new})
+            self._journal.write(journal)
+            prepared = self._stage(orders, journal)
+            keep({target.id: target.new_slot for target in prepared.targets if target.want_new})
+            journal = prepared
             self._journal.write(journal)
             atomicity = {target.id: swap(target, self._files) for target in journal.targets}
             self._sync_parents(journal)
             self._require_meant(journal)
             journal = replace(journal, phase=Phase.COMMITTED)
             self._journal.write(journal)
-        except (RollbackError, ChangedWhileReadError) as error:
-            failed = _as_refusal(error)
-            self._take_back(journal, failed)
-            raise failed from error
+        except _TROUBLE as error:
+            raise self._take_back(journal, _as_refusal(error)) from error
         try:
             self._finish(journal)
-        except (RollbackError, ChangedWhileReadError, OSError) as error:
+        except _TROUBLE as error:
             # The operation stands: it is committed. What is left to do, the next start or operation does.
             return Done(atomicity=atomicity, unfinished=str(error))
         return Done(atomicity=atomicity, unfinished="")
@@ -149,7 +150,7 @@ class Executor:
             self._files.make_folder(folder, 0o755)
             self._files.sync_folder(os.path.dirname(folder))
         for order, target in zip(orders, journal.targets, strict=True):
-            self._refuse_mount(target.resolved)
+            require_no_mount(target.resolved)
             if target.want_new:
                 stage(order.step, target.resolved, target.new_slot, order.archive_path, self._files)
                 devices[os.lstat(target.new_slot).st_dev] = target.new_slot
@@ -172,17 +173,11 @@ class Executor:
             staged.append(replace(target, new_inode=inode))
         return replace(journal, phase=Phase.PREPARED, targets=tuple(staged))
 
-    def _refuse_mount(self, path: str) -> None:
-        if os.path.lexists(path) and os.path.ismount(path):
-            raise RollbackError(
-                Code.CROSS_DEVICE,
-                f"{path} is a mount point and cannot be exchanged in one step.",
-                "unmount it, or copy the files of the backup into it by hand.",
-            )
-
     def _require_meant(self, journal: Journal) -> None:
         """What is live must be what was meant, and what was displaced what was recorded: nobody wrote in between."""
         for target in journal.targets:
+            if os.path.realpath(target.path) != target.resolved:
+                raise _conflict(target, "was made to lead elsewhere while it was being restored")
             live = self._digest(target, target.resolved)
             if live != (target.new_digest if target.want_new else ""):
                 raise _conflict(target, "was changed again while it was being restored")
@@ -204,23 +199,51 @@ class Executor:
 
     # -- the one way back -------------------------------------------------------------------------------------
 
-    def _take_back(self, journal: Journal, failed: RollbackError) -> None:
-        """Undo in reverse order, make that durable, say so in the audit, and only then let the slots go."""
+    def _take_back(self, journal: Journal, failed: RollbackError) -> RollbackError:
+        """Undo in reverse order and make that durable; only then the audit hears of it and the slots go.
+
+        Returns the error to raise: ``failed``, or ``needs_attention`` when not everything is as before. What cannot
+        be cleaned up now (a full disk, mostly) waits for the next operation, and is no reason to call for a person.
+        """
+        status = EventStatus.FAILED if journal.phase is Phase.STAGING else EventStatus.ROLLED_BACK
         try:
-            was_staging = journal.phase is Phase.STAGING
             if journal.phase is Phase.COMMITTED:
-                # The commit record may or may not have reached the disk; a durable PREPARED replaces it either way.
-                journal = replace(journal, phase=Phase.PREPARED)
-                self._journal.write(journal)
-            if not was_staging:
-                for target in reversed(journal.targets):
-                    swap_back(target, self._files)
-                self._sync_parents(journal)
-            aborted = replace(journal, phase=Phase.ABORTED)
-            self._journal.write(aborted)
-            self._finish(aborted, failed, EventStatus.FAILED if was_staging else EventStatus.ROLLED_BACK)
-        except (RollbackError, ChangedWhileReadError, OSError) as error:
-            raise self._attention(journal, failed, error) from error
+                journal = self._withdraw(journal)
+            if journal.phase is Phase.PREPARED:
+                self._undo(journal)
+        except _TROUBLE as error:
+            return self._attention(journal, failed, error)
+        try:
+            if journal.phase is Phase.PREPARED:
+                journal = self._abort(journal)
+            self._finish(journal, failed, status)
+        except _TROUBLE as error:
+            return RollbackError(
+                failed.code,
+                f"{failed.message} Everything is as before; cleaning up is left to the next operation ({error}).",
+                failed.hint,
+            )
+        return failed
+
+    def _withdraw(self, journal: Journal) -> Journal:
+        """A commit that failed: its record, when it can be seen at all, may or may not be durable. PREPARED must be."""
+        journal = replace(journal, phase=Phase.PREPARED)
+        visible = self._journal.read()
+        if visible is None or visible.phase is not Phase.PREPARED:
+            self._journal.write(journal)
+        return journal
+
+    def _undo(self, journal: Journal) -> None:
+        """Bring every old tree back, durably."""
+        for target in reversed(journal.targets):
+            swap_back(target, self._files)
+        self._sync_parents(journal)
+
+    def _abort(self, journal: Journal) -> Journal:
+        """Say durably that everything is as before: without it, a half deleted slot would be taken for an old tree."""
+        journal = replace(journal, phase=Phase.ABORTED)
+        self._journal.write(journal)
+        return journal
 
     def _attention(self, journal: Journal, failed: RollbackError, error: Exception) -> RollbackError:
         trees = " ".join(
@@ -247,27 +270,45 @@ class Executor:
     def _finish(
         self, journal: Journal, failed: RollbackError | None = None, status: EventStatus = EventStatus.RECOVERED
     ) -> None:
-        """The audit's outcome, if it is not there yet; then the slots; then the journal."""
+        """The audit's outcome, if it is not there yet; then the slots; then the journal.
+
+        A full disk must not keep the slots, which fill it: where the audit refuses, the slots go first.
+        """
         outcome = journal.outcome
-        is_committed = journal.phase is Phase.COMMITTED
-        if not is_committed:
+        if journal.phase is not Phase.COMMITTED:
             error = failed.code if failed is not None else None
             outcome = replace(outcome, status=status, state=None, restores=None, error=error)
-        ended_at = self._now()
-        outcome = replace(outcome, duration_seconds=seconds_between(journal.started_at, ended_at))
+        try:
+            self._tell(journal, outcome)
+        except RollbackError:
+            self._clean_up(journal)
+            self._tell(journal, outcome)
+        else:
+            self._clean_up(journal)
+        with suppress(RollbackError):
+            self._files.remove_file(f"{self._journal.folder}/RECOVERY.md")
+        self._journal.remove()
+
+    def _tell(self, journal: Journal, outcome: AuditDraft) -> None:
+        """Append the outcome unless an earlier attempt did."""
         recorded = {record.draft.status for record in self._audit.operation(journal.operation_id)}
         if not recorded - {EventStatus.STARTED}:
+            ended_at = self._now()
+            duration_seconds = seconds_between(journal.started_at, ended_at)
+            outcome = replace(outcome, duration_seconds=duration_seconds)
             self._audit.append(outcome, now=ended_at, event_id=self._new_id())
+
+    def _clean_up(self, journal: Journal) -> None:
+        """Delete the slots, and the folders that were made for nothing."""
+        is_committed = journal.phase is Phase.COMMITTED
         for target in journal.targets:
             self._drop(journal, target, target.new_slot, target.old_digest if is_committed else target.new_digest)
             self._drop(journal, target, target.old_slot, target.old_digest)
         self._sync_parents(journal)
-        if not is_committed:
-            for folder in reversed(journal.made_folders):
-                self._files.remove_empty_folder(folder)
-        self._journal.remove()
-        with suppress(RollbackError):
-            self._files.remove_file(f"{self._journal.folder}/RECOVERY.md")
+        for folder in () if is_committed else reversed(journal.made_folders):
+            self._files.remove_empty_folder(folder)
+            if os.path.lexists(os.path.dirname(folder)):
+                self._files.sync_folder(os.path.dirname(folder))
 
     def _drop(self, journal: Journal, target: JournalTarget, slot: str, expected: str) -> None:
         """Delete a slot, after its content was compared one last time.
@@ -296,19 +337,16 @@ class Executor:
     def recover(self) -> Recovered | None:
         """Bring an operation that another process left to its end: finished after COMMITTED, else as before."""
         journal = self._journal.read()
+        self._journal.adopt(journal)
         if journal is None:
             return None
-        self._journal.adopt(journal)
         finished = journal.phase is Phase.COMMITTED
         try:
             if journal.phase is Phase.PREPARED:
-                for target in reversed(journal.targets):
-                    swap_back(target, self._files)
-                self._sync_parents(journal)
-                journal = replace(journal, phase=Phase.ABORTED)
-                self._journal.write(journal)
+                self._undo(journal)
+                journal = self._abort(journal)
             self._finish(journal)
-        except (RollbackError, ChangedWhileReadError, OSError) as error:
+        except _TROUBLE as error:
             interrupted = RollbackError(Code.INTERNAL, "the process ended in the middle of it.")
             raise self._attention(journal, interrupted, error) from error
         return Recovered(
@@ -329,7 +367,6 @@ def _missing_folders(orders: Sequence[Order]) -> tuple[str, ...]:
 
 def _place(target: JournalTarget, path: str) -> Place:
     scope, _, component = target.id.partition(".")
-
     return Place(
         target=Target(scope=Scope(scope), component=component, kind=target.kind, path=target.path),
         resolved=path,
@@ -340,6 +377,8 @@ def _place(target: JournalTarget, path: str) -> Place:
 def _as_refusal(error: Exception) -> RollbackError:
     if isinstance(error, RollbackError):
         return error
+    if isinstance(error, OSError):
+        return failure(error, "building the new tree", str(error.filename or "a target"))
     return RollbackError(
         Code.UNSTABLE_SOURCE, f"{error} changed while it was read.", "try again when nothing else writes there."
     )

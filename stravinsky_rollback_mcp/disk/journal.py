@@ -5,9 +5,11 @@ import os
 from stravinsky_rollback_mcp.core.codec import journal as codec
 from stravinsky_rollback_mcp.core.codec.journal import Journal
 from stravinsky_rollback_mcp.disk.atomic import Files
-from stravinsky_rollback_mcp.disk.scan import read_file
+from stravinsky_rollback_mcp.disk.scan import ChangedWhileReadError, read_file
+from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 MAX_BYTES = 64 << 20
+_ATTEMPTS = 4  # readers hold no lock: the record may be replaced or removed while they read it
 
 
 class JournalFile:
@@ -20,18 +22,32 @@ class JournalFile:
 
     def read(self) -> Journal | None:
         """The operation in flight, None when there is none. Raises ``needs_attention`` when the record is damaged."""
-        if not os.path.lexists(self._path):
-            return None
-        return codec.decode(read_file(self._path, MAX_BYTES))
+        problem: Exception = ChangedWhileReadError(self._path)
+        for _ in range(_ATTEMPTS):
+            if not os.path.lexists(self._path):
+                return None
+            try:
+                return codec.decode(read_file(self._path, MAX_BYTES))
+            except ChangedWhileReadError as error:
+                problem = error
+            except RollbackError as error:
+                if error.code is Code.NEEDS_ATTENTION:
+                    raise
+                problem = error
+                break
+        raise codec.damaged(f"it is no file that can be read ({problem})") from problem
 
     def write(self, journal: Journal) -> None:
         """Record the operation with its phase."""
         self._files.write_file(self._path, codec.encode(journal))
         self._files.phase = journal.phase
 
-    def adopt(self, journal: Journal) -> None:
-        """Go on with an operation that another process recorded: its phase is durable already."""
-        self._files.phase = journal.phase
+    def adopt(self, journal: Journal | None) -> None:
+        """Go on from what another process recorded: its phase is durable already. Half written records go."""
+        self._files.phase = None if journal is None else journal.phase
+        for name in sorted(os.listdir(self.folder)):
+            if name.endswith(".tmp"):
+                self._files.remove_file(f"{self.folder}/{name}")
 
     def remove(self) -> None:
         """The operation is over and its slots are gone."""

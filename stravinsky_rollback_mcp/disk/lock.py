@@ -12,6 +12,8 @@ from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 _POLL_SECONDS = 0.02
+_MAX_HOLDER = 80
+_MAX_NOTE_BYTES = 2048  # a letter takes up to twelve bytes in JSON
 
 
 @contextlib.contextmanager
@@ -24,8 +26,10 @@ def exclusive(path: str, files: Files, *, timeout_seconds: float, holder: str) -
     handle = files.open_append(path)
     try:
         _acquire(handle, time.monotonic() + timeout_seconds)
-        files.truncate(handle, 0, path)
-        files.write(handle, json.dumps({"pid": os.getpid(), "holder": holder}).encode(), path)
+        # The note is for those who wait. A full disk must not keep out the recovery that would free it.
+        with contextlib.suppress(RollbackError):
+            files.truncate(handle, 0, path)
+            files.write(handle, _note(holder), path)
         yield
     finally:
         os.close(handle)
@@ -51,10 +55,15 @@ def _acquire(handle: int, deadline: float) -> None:
             return
 
 
+def _note(holder: str) -> bytes:
+    """Who holds the lock; a client names itself as it likes, and others are shown that name."""
+    shown = "".join(letter for letter in holder if letter.isprintable())[:_MAX_HOLDER]
+    return json.dumps({"pid": os.getpid(), "holder": shown}).encode()
+
+
 def _holder(handle: int) -> str:
-    content = os.pread(handle, 400, 0).decode("utf-8", "replace")
     try:
-        record = json.loads(content)
-        return f"process {int(record['pid'])}, {str(record['holder'])[:80]}"
-    except (ValueError, KeyError, TypeError):
+        record = json.loads(os.pread(handle, _MAX_NOTE_BYTES, 0))
+        return f"process {int(record['pid'])}, {str(record['holder'])[:_MAX_HOLDER]}"
+    except (OSError, ValueError, KeyError, TypeError):
         return "its holder is not known"

@@ -8,6 +8,7 @@ import errno
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,6 +21,9 @@ from stravinsky_rollback_mcp.errors import Code, RollbackError
 READ_BYTES = 1 << 20
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+# The clock that time stamps are taken from; it stands still for up to 10 ms (CONFIG_HZ=100). macOS has no such clock.
+_STAMP_CLOCK = getattr(time, "CLOCK_REALTIME_COARSE", time.CLOCK_REALTIME)
+_LONGEST_TICK_NS = 10_000_000
 
 Signature = tuple[tuple[str, int, int, int, int, int, int], ...]
 
@@ -75,6 +79,8 @@ def locate(view: View, target: Target) -> Place:
     except FileNotFoundError:
         dangling = os.path.islink(target.path)
         resolved = os.path.realpath(target.path) if dangling else os.path.join(os.path.realpath(parent), name)
+    except PermissionError as error:
+        raise _unreadable(target.path, error) from error
     except OSError as error:
         raise RollbackError(
             Code.UNSAFE_PATH,
@@ -118,11 +124,11 @@ def scan(place: Place, limits: Limits, sink: Sink | None = None) -> Scan:
 
 
 def still_the_same(seen: Scan, limits: Limits) -> bool:
-    """Whether every stat of an earlier scan still holds; nothing is read."""
-    if not seen.signature:
-        return scan(seen.place, limits).tree == seen.tree
+    """Whether every stat of an earlier scan still holds; nothing is read but what was not there before."""
     walk = _Walk(seen.place.resolved, limits, None, reads=False)
     try:
+        if not seen.signature:
+            return scan(seen.place, limits).tree == seen.tree
         walk.start(seen.place.target.kind)
     except ChangedWhileReadError:
         return False
@@ -173,10 +179,10 @@ class _Walk:
 
     def start(self, kind: Kind) -> None:
         """Walk the target; the entry of the target itself has the empty path."""
-        if kind is Kind.FILE:
-            self._file("", self._top, None, os.lstat(self._top))
-            return
         try:
+            if kind is Kind.FILE:
+                self._file("", self._top, None, os.lstat(self._top))
+                return
             handle = os.open(self._top, _FOLDER_FLAGS)
         except OSError as error:
             raise self._trouble("", error) from error
@@ -194,7 +200,9 @@ class _Walk:
             )
         status = os.fstat(handle)
         self._note(path, status)
-        self._count(Entry(path=path, type=EntryType.DIRECTORY, mode=status.st_mode & 0o777, mtime_ns=status.st_mtime_ns))
+        self._count(
+            Entry(path=path, type=EntryType.DIRECTORY, mode=status.st_mode & 0o777, mtime_ns=status.st_mtime_ns)
+        )
         if path and self._sink is not None:
             self._sink.folder(path, status.st_mode & 0o777)
         try:
@@ -209,7 +217,7 @@ class _Walk:
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):
                 if name in EXCLUDED_FOLDERS:
-                    self.skipped.append(Skipped(path=path, reason="excluded folder"))
+                    self._skip(path, "excluded folder")
                     return
                 handle = os.open(name, _FOLDER_FLAGS, dir_fd=folder)
                 try:
@@ -225,7 +233,7 @@ class _Walk:
                     Entry(path=path, type=EntryType.SYMLINK, mode=0o777, link=text, mtime_ns=status.st_mtime_ns)
                 )
             else:
-                self.skipped.append(Skipped(path=path, reason=_type_name(status.st_mode)))
+                self._skip(path, _type_name(status.st_mode))
         except OSError as error:
             raise self._trouble(path, error) from error
 
@@ -233,13 +241,14 @@ class _Walk:
         if status.st_size > self._limits.max_file_size_bytes:
             raise RollbackError(
                 Code.TOO_LARGE,
-                f"{self._full(path)} has {status.st_size} bytes, more than the {self._limits.max_file_size_bytes} allowed.",
+                f"{self._full(path)} has {status.st_size} bytes; {self._limits.max_file_size_bytes} are allowed.",
                 "move it out of the configuration, or raise backup.max_file_size_mb.",
             )
         sha256 = ""
         if self._reads:
             handle = _open_regular(self._full(path), name, folder)
             try:
+                _outlive_tick(os.fstat(handle))
                 status = os.fstat(handle)
                 sha256 = self._content(path, handle, status)
             finally:
@@ -272,13 +281,20 @@ class _Walk:
         return digest.hexdigest()
 
     def _count(self, entry: Entry) -> None:
-        if len(self.entries) >= self._limits.max_entries:
+        self._require_room()
+        self.entries.append(entry)
+
+    def _skip(self, path: str, reason: str) -> None:
+        self._require_room()
+        self.skipped.append(Skipped(path=path, reason=reason))
+
+    def _require_room(self) -> None:
+        if len(self.entries) + len(self.skipped) >= self._limits.max_entries:
             raise RollbackError(
                 Code.TOO_MANY_FILES,
                 f"{self._top} holds more than {self._limits.max_entries} entries.",
                 "move what is not configuration elsewhere, or raise backup.max_entries.",
             )
-        self.entries.append(entry)
 
     def _note(self, path: str, status: os.stat_result) -> None:
         self.signature.append(
@@ -314,6 +330,16 @@ def _open_regular(path: str, name: str, dir_fd: int | None) -> int:
         os.close(handle)
         raise ChangedWhileReadError(path)
     return handle
+
+
+def _outlive_tick(status: os.stat_result) -> None:
+    """Wait, for one tick at most, until any further write must give a file that was just changed another time stamp.
+
+    Without this a write in the same tick as the one before it goes unseen, and a torn file passes for a whole one.
+    Linux 6.13 has finer stamps on most file systems; older kernels, and the other file systems, do not.
+    """
+    while 0 <= status.st_ctime_ns - time.clock_gettime_ns(_STAMP_CLOCK) < _LONGEST_TICK_NS:
+        time.sleep(0.001)
 
 
 def _read(handle: int, path: str, before: os.stat_result, take: Callable[[bytes], None]) -> None:

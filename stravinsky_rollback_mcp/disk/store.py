@@ -8,12 +8,13 @@ import hashlib
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from stravinsky_rollback_mcp.core.codec import latest as latest_codec
 from stravinsky_rollback_mcp.core.codec import manifest as manifest_codec
-from stravinsky_rollback_mcp.core.model import Limits, Manifest, StoredTarget, TargetState
+from stravinsky_rollback_mcp.core.model import Kind, Limits, Manifest, StoredTarget, TargetState
 from stravinsky_rollback_mcp.core.names import archive_name, is_version
 from stravinsky_rollback_mcp.disk import archive
 from stravinsky_rollback_mcp.disk.atomic import PRIVATE_FOLDER, Files
@@ -70,7 +71,10 @@ class Store:
         return os.path.isdir(self.root)
 
     def _require_private(self, path: str) -> None:
-        status = os.stat(path)
+        try:
+            status = os.stat(path)
+        except OSError:  # a link to nothing, or round in circles
+            status = os.lstat(path)
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
             raise RollbackError(
                 Code.STORE_UNTRUSTED,
@@ -82,37 +86,52 @@ class Store:
 
     def versions(self) -> tuple[str, ...]:
         """The names of all published backups, unordered."""
-        try:
-            names = os.listdir(self.backups)
-        except FileNotFoundError:
-            return ()
-        return tuple(
-            name for name in names if is_version(name) and os.path.lexists(f"{self.backups}/{name}/{MANIFEST}")
-        )
+        return tuple(name for name in self._names() if is_version(name) and self._is_published(name))
 
     def taken(self) -> frozenset[str]:
         """Every name that a new backup may not have, case-folded."""
+        return frozenset(name.casefold() for name in self._names())
+
+    def _names(self) -> list[str]:
         try:
-            return frozenset(name.casefold() for name in os.listdir(self.backups))
+            return os.listdir(self.backups)
         except FileNotFoundError:
-            return frozenset()
+            return []
+        except OSError as error:
+            raise RollbackError(
+                Code.STORE_UNTRUSTED,
+                f"{self.backups} cannot be listed: {os.strerror(error.errno or 0)}.",
+                "give yourself access to it, or choose another place with --store.",
+            ) from error
+
+    def _is_published(self, name: str) -> bool:
+        """Whether a folder has a manifest. One that cannot be looked into may have one, and is no leftover."""
+        try:
+            os.lstat(f"{self.backups}/{name}/{MANIFEST}")
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        return True
 
     def read(self, version: str) -> Opened:
         """The manifest of a backup, of the right form but not yet authenticated.
 
-        Raises ``not_found`` or ``manifest_invalid``.
+        Raises ``not_found``, ``manifest_invalid``, ``unsupported_version`` or ``unreadable``.
         """
         path = f"{self.backups}/{version}/{MANIFEST}"
-        if not is_version(version) or not os.path.lexists(path):
-            raise RollbackError(
-                Code.NOT_FOUND, f"there is no backup {version!a}.", "list_backups shows every version."
-            )
+        if not is_version(version) or not self._is_published(version):
+            raise RollbackError(Code.NOT_FOUND, f"there is no backup {version!a}.", "list_backups shows every version.")
         try:
             content = read_file(path, manifest_codec.MAX_BYTES)
         except ChangedWhileReadError as error:
             raise RollbackError(
                 Code.MANIFEST_INVALID, f"the manifest of {version} is not a plain file.", "choose another backup."
             ) from error
+        except RollbackError as error:
+            if error.code is not Code.TOO_LARGE:
+                raise
+            raise RollbackError(Code.MANIFEST_INVALID, error.message, "choose another backup.") from error
         manifest = manifest_codec.decode(content)
         if manifest.version != version:
             raise RollbackError(
@@ -139,11 +158,16 @@ class Store:
         return ""
 
     def sweep(self) -> tuple[str, ...]:
-        """Remove what killed writers left in ``backups/``: folders without a manifest. Returns their names."""
+        """Remove what killed writers left in ``backups/``: folders without a manifest. Returns their names.
+
+        Anything else that lies there was put there by somebody, and stays.
+        """
         left = tuple(
             name
-            for name in sorted(os.listdir(self.backups))
-            if is_version(name) and not os.path.lexists(f"{self.backups}/{name}/{MANIFEST}")
+            for name in sorted(self._names())
+            if is_version(name)
+            and not self._is_published(name)
+            and stat.S_ISDIR(os.lstat(f"{self.backups}/{name}").st_mode)
         )
         for name in left:
             self._files.remove_tree(f"{self.backups}/{name}")
@@ -161,7 +185,7 @@ class Store:
 
     def discard(self, version: str) -> None:
         """Remove a backup that was begun and not published."""
-        if not os.path.lexists(f"{self.backups}/{version}/{MANIFEST}"):
+        if not self._is_published(version):
             self._files.remove_tree(f"{self.backups}/{version}")
 
     def capture(
@@ -224,9 +248,14 @@ class Store:
         return stored, seen
 
     def _link_same(self, path: str, stored: StoredTarget, reusable: Reusable | None) -> bool:
-        """Replace a new archive by a link to an earlier one with the very same bytes, read back to be sure."""
-        earlier = None if reusable is None else reusable.manifest.target(stored.id)
-        if reusable is None or earlier is None or earlier.archive_sha256 != stored.archive_sha256:
+        """Replace a new archive by a link to an earlier one with the very same bytes, read back to be sure.
+
+        Files are kept twice: somebody who edits one in place must not change two backups.
+        """
+        if reusable is None or stored.kind is Kind.FILE:
+            return False
+        earlier = reusable.manifest.target(stored.id)
+        if earlier is None or earlier.kind is not stored.kind or earlier.archive_sha256 != stored.archive_sha256:
             return False
         source = self.archive_path(reusable.version, earlier)
         try:
@@ -234,12 +263,12 @@ class Store:
         except RollbackError:
             # The earlier archive is damaged: that is for `backup verify` to report; this backup keeps its own.
             return False
-        self._files.remove_file(path)
-        if self._files.hard_link(source, path):
-            return True
-        raise RollbackError(
-            Code.UNWRITABLE, f"{source} cannot be linked.", "keep the store on one file system that has hard links."
-        )
+        spare = f"{path}.tmp"
+        if not self._files.hard_link(source, spare):
+            # No hard links here, or no more of them to this file: this backup keeps its own.
+            return False
+        self._files.publish(spare, path)
+        return True
 
     def publish(self, version: str, content: bytes) -> None:
         """Make a captured backup exist: its manifest appears in one step and is durable."""
@@ -260,7 +289,8 @@ class Store:
         """What all backups take on disk; an archive that several of them link counts once."""
         sizes: dict[tuple[int, int], int] = {}
         for version in self.versions():
-            with os.scandir(f"{self.backups}/{version}") as entries:
+            # Readers hold no lock: a backup may go, or be closed to us, while it is measured.
+            with suppress(OSError), os.scandir(f"{self.backups}/{version}") as entries:
                 for entry in entries:
                     status = entry.stat(follow_symlinks=False)
                     sizes[status.st_dev, status.st_ino] = status.st_size

@@ -9,8 +9,9 @@ from stravinsky_rollback_mcp.core.codec.trees import ABSENT
 from stravinsky_rollback_mcp.core.model import EventType, Kind, Scope, StoredTarget, Target, TargetState
 from stravinsky_rollback_mcp.core.outcome import Undone
 from stravinsky_rollback_mcp.core.plan import Plan, Step
-from stravinsky_rollback_mcp.core.security_changes import MAX_SETTINGS_BYTES, SettingsChange, security_changes
+from stravinsky_rollback_mcp.core.security_changes import SettingsChange, security_changes
 from stravinsky_rollback_mcp.core.selection import Part, parts_of
+from stravinsky_rollback_mcp.core.settings import MAX_SETTINGS_BYTES
 from stravinsky_rollback_mcp.disk.scan import Place, Scan, read_file
 from stravinsky_rollback_mcp.disk.store import Opened
 from stravinsky_rollback_mcp.errors import Code, RollbackError

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from stravinsky_rollback_mcp.core.security_changes import (
     GUARDING_EVENTS,
-    MAX_SETTINGS_BYTES,
     SettingsChange,
     security_changes,
 )
+from stravinsky_rollback_mcp.core.settings import MAX_SETTINGS_BYTES
 
 Json = dict[str, object]
 

@@ -118,13 +118,25 @@ def decode(content: bytes) -> Journal:
             made_folders=tuple(read_name(item, "path") for item in body.objects("made_folders")),
             outcome=chain.decode_line(body.text("outcome").encode("ascii")).draft,
         )
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
+        raise damaged(str(error)) from error
+    except RollbackError as error:
         raise RollbackError(
             Code.NEEDS_ATTENTION,
-            f"the record of an unfinished operation (recovery/journal.json) is damaged: {error}.",
-            "nothing was changed. Look at the slots named .stravinsky-… beside your configuration, put the right tree "
-            "in place by hand, then move journal.json away.",
+            f"the record of an unfinished operation (recovery/journal.json) is not for this program: {error.message}",
+            "nothing was changed. Finish it with the program that began it: update stravinsky-rollback-mcp, then run "
+            "`stravinsky-rollback recovery resume`.",
         ) from error
+
+
+def damaged(problem: str) -> RollbackError:
+    """The refusal for a record that cannot be obeyed: nobody but a person can say what is right."""
+    return RollbackError(
+        Code.NEEDS_ATTENTION,
+        f"the record of an unfinished operation (recovery/journal.json) is damaged: {problem}.",
+        "nothing was changed. Look at the slots named .stravinsky-… beside your configuration, put the right tree "
+        "in place by hand, then move journal.json away.",
+    )
 
 
 def _decode_target(members: Members) -> JournalTarget:

@@ -1,5 +1,7 @@
 """``manifest.json``: everything that one backup holds, readable by a person, strict for the program."""
 
+import re
+
 from stravinsky_rollback_mcp.core.codec.text import (
     Members,
     from_json,
@@ -27,6 +29,29 @@ from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 FORMAT = 1
 MAX_BYTES = 256 << 20
+# A component's name is part of a file name. Which components exist is for the program that restores to know.
+_COMPONENT = re.compile(r"[a-z][a-z_]{0,31}", re.ASCII)
+_MANIFEST_MEMBERS = frozenset(
+    {
+        *("format", "version", "sequence", "kind", "made_by", "note", "created_at", "tool_version", "python_version"),
+        *("system", "user_root", "user_root_b64", "project", "project_b64", "previous_version", "targets"),
+    }
+)
+_TARGET_MEMBERS = frozenset(
+    {
+        *("scope", "component", "kind", "path", "path_b64", "resolved_path", "resolved_path_b64", "state", "archive"),
+        *("archive_sha256", "archive_size_bytes", "digest", "entries", "skipped"),
+    }
+)
+_MODE = re.compile(r"0[0-7]{3}", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_SKIPPED_MEMBERS = frozenset({"path", "path_b64", "reason"})
+_FOLDER_MEMBERS = frozenset({"path", "path_b64", "type", "mode", "mtime_ns"})
+_ENTRY_MEMBERS = {
+    EntryType.DIRECTORY: _FOLDER_MEMBERS,
+    EntryType.FILE: _FOLDER_MEMBERS | {"size_bytes", "sha256"},
+    EntryType.SYMLINK: _FOLDER_MEMBERS | {"link", "link_b64"},
+}
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -91,6 +116,7 @@ def decode(content: bytes) -> Manifest:
     try:
         members = Members(from_json(content))
         require_format(members.raw, FORMAT, "backup's manifest")
+        members.require_only(_MANIFEST_MEMBERS)
         manifest = Manifest(
             version=members.text("version"),
             sequence=members.number("sequence"),
@@ -117,12 +143,10 @@ def decode(content: bytes) -> Manifest:
 
 
 def _decode_target(members: Members) -> StoredTarget:
+    members.require_only(_TARGET_MEMBERS)
     state = TargetState(members.text("state"))
     entries = tuple(_decode_entry(Members(item)) for item in members.objects("entries"))
-    skipped = tuple(
-        Skipped(path=read_name(item, "path"), reason=Members(item).text("reason"))
-        for item in members.objects("skipped")
-    )
+    skipped = tuple(_decode_skipped(Members(item)) for item in members.objects("skipped"))
     if state is TargetState.PRESENT:
         tree = present(entries, skipped)
     elif entries:
@@ -146,25 +170,34 @@ def _decode_target(members: Members) -> StoredTarget:
     )
 
 
+def _decode_skipped(members: Members) -> Skipped:
+    members.require_only(_SKIPPED_MEMBERS)
+    return Skipped(path=read_name(members.raw, "path"), reason=members.text("reason"))
+
+
 def _decode_entry(members: Members) -> Entry:
     kind = EntryType(members.text("type"))
+    members.require_only(_ENTRY_MEMBERS[kind])
     mode = members.text("mode")
-    if len(mode) != 4 or any(digit not in "01234567" for digit in mode) or int(mode, 8) > 0o777:
+    if _MODE.fullmatch(mode) is None:
         raise ValueError("a mode that is not four octal digits up to 0777")
     is_file = kind is EntryType.FILE
+    link = read_name(members.raw, "link") if kind is EntryType.SYMLINK else "-"
+    if not link or "\0" in link:
+        raise ValueError("a link that no system call would make")
     return Entry(
         path=read_name(members.raw, "path"),
         type=kind,
         mode=int(mode, 8),
         size_bytes=members.number("size_bytes") if is_file else 0,
         sha256=_sha256(members.text("sha256")) if is_file else "",
-        link=read_name(members.raw, "link") if kind is EntryType.SYMLINK else "",
+        link=link if kind is EntryType.SYMLINK else "",
         mtime_ns=members.integer("mtime_ns"),
     )
 
 
 def _sha256(text: str) -> str:
-    if len(text) != 64 or any(digit not in "0123456789abcdef" for digit in text):
+    if _SHA256.fullmatch(text) is None:
         raise ValueError("a digest that is not 64 hexadecimal digits")
     return text
 
@@ -180,14 +213,23 @@ def _require_consistent(manifest: Manifest) -> None:
 
 def _require_consistent_target(target: StoredTarget) -> None:
     tree = target.tree
+    if _COMPONENT.fullmatch(target.component) is None:
+        raise ValueError("a component with a name that is none")
+    if any(not path.startswith("/") or "\0" in path for path in (target.path, target.resolved_path)):
+        raise ValueError("a target's path that is not absolute")
     if tree.state is not TargetState.PRESENT:
-        if target.archive or target.archive_sha256:
+        if target.archive or target.archive_sha256 or target.archive_size_bytes:
             raise ValueError("an archive for a target that was not present")
         return
     # The archive's name is a constant of the target: a manifest may not point anywhere else.
     if target.archive != archive_name(target.id, target.kind):
         raise ValueError("an archive with a name that is not the target's")
     _sha256(target.archive_sha256)
+    _require_consistent_entries(target)
+
+
+def _require_consistent_entries(target: StoredTarget) -> None:
+    tree = target.tree
     types = {entry.path: entry.type for entry in tree.entries}
     if len(types) != len(tree.entries):
         raise ValueError("an entry named twice")

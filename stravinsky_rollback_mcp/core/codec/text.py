@@ -34,6 +34,8 @@ def read_name(members: Mapping[str, object], key: str) -> str:
         name = members.get(key)
         if not isinstance(name, str):
             raise ValueError(f"{key} is not a text")
+        # A name that is not UTF-8 stands in its twin alone: escaped surrogates here would be a second spelling.
+        name.encode("utf-8")
         return name
     if not isinstance(encoded, str):
         raise ValueError(f"{key}_b64 is not a text")
@@ -67,9 +69,7 @@ def _refuse_constant(word: str) -> object:
 def from_json(content: bytes) -> dict[str, object]:
     """The object that JSON bytes hold, duplicate keys and non-finite numbers refused with ValueError."""
     try:
-        value: object = json.loads(
-            content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant
-        )
+        value: object = json.loads(content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except (UnicodeDecodeError, RecursionError) as error:
         raise ValueError("not UTF-8 JSON of sane depth") from error
     if not isinstance(value, dict):
@@ -95,6 +95,11 @@ class Members:
 
     def __init__(self, raw: Mapping[str, object]) -> None:
         self.raw = raw
+
+    def require_only(self, known: frozenset[str]) -> None:
+        """Refuse members that the format does not have: ignoring one could mean ignoring what matters."""
+        if not self.raw.keys() <= known:
+            raise ValueError("a member that this format does not have")
 
     def text(self, key: str) -> str:
         """A text."""

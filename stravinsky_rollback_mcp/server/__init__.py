@@ -9,11 +9,8 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from importlib.metadata import version as installed_version
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import anyio
 import anyio.to_thread
@@ -23,11 +20,13 @@ from mcp.server.stdio import stdio_server
 
 from stravinsky_rollback_mcp import config as configuration
 from stravinsky_rollback_mcp.errors import Code, RollbackError, exit_code
+from stravinsky_rollback_mcp.server.tools import TOOLS
+from stravinsky_rollback_mcp.server.wire import CappedLines, FirstReply, complain
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
 
-    from stravinsky_rollback_mcp import schema
+    from stravinsky_rollback_mcp import schema as schema
     from stravinsky_rollback_mcp.service import Caller, RollbackService
 
 NAME = "config-rollback"
@@ -50,173 +49,15 @@ project's .claude. It never touches source code: use git or /rewind for that.
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tool:
-    """One row of the table: what clients are told, and how a call becomes a result."""
-
-    name: str
-    title: str
-    description: str
-    arguments: str
-    result: str
-    read_only: bool
-    destructive: bool
-    idempotent: bool
-    call: "Callable[[RollbackService, Caller, Any], Awaitable[object]]"
-
-
-async def _create_backup(
-    service: "RollbackService", caller: "Caller", given: "schema.CreateBackupArguments"
-) -> object:
-    return await service.create_backup(caller, version=given.version, note=given.note)
-
-
-async def _list_backups(service: "RollbackService", caller: "Caller", given: "schema.ListBackupsArguments") -> object:
-    return await service.list_backups(
-        caller,
-        limit=given.limit,
-        cursor=given.cursor,
-        path=given.path,
-        detail=given.detail,
-        all_projects=given.all_projects,
-    )
-
-
-async def _rollback_to(service: "RollbackService", caller: "Caller", given: "schema.RollbackToArguments") -> object:
-    from stravinsky_rollback_mcp.service import Scope
-
-    scope = None if given.scope is None else Scope(given.scope)
-    return await service.rollback_to(
-        caller, version=given.version, only=tuple(given.only), scope=scope, consent=_consent(given)
-    )
-
-
-async def _undo(service: "RollbackService", caller: "Caller", given: "schema.WalkArguments") -> object:
-    return await service.undo(caller, consent=_consent(given))
-
-
-async def _redo(service: "RollbackService", caller: "Caller", given: "schema.WalkArguments") -> object:
-    return await service.redo(caller, consent=_consent(given))
-
-
-async def _query_audit(service: "RollbackService", caller: "Caller", given: "schema.QueryAuditArguments") -> object:
-    from stravinsky_rollback_mcp.schema import query_audit_result
-    from stravinsky_rollback_mcp.service import EventStatus, EventType
-
-    page = await service.query_audit(
-        caller,
-        event_type=None if given.event_type is None else EventType(given.event_type),
-        version=given.version,
-        status=None if given.status is None else EventStatus(given.status),
-        path=given.path,
-        since=given.since,
-        until=given.until,
-        limit=given.limit,
-        cursor=given.cursor,
-    )
-    return query_audit_result(page)
-
-
-def _consent(given: "schema.RollbackToArguments | schema.WalkArguments") -> Any:  # noqa: ANN401 - imported late
-    from stravinsky_rollback_mcp.service import Consent
-
-    return Consent(accept=tuple(given.accept), plan_id=given.plan_id, dry_run=given.dry_run)
-
-
-TOOLS = (
-    Tool(
-        name="create_backup",
-        title="Back up the configuration",
-        description=(
-            "Back up Claude Code's hooks, commands and settings (user and project) as they are now, read back and "
-            "verified. Call it before changing them or running an installer. Not for source code. An unnamed call "
-            "changes nothing when the newest backup already holds this state. Come back with rollback_to."
-        ),
-        arguments="CreateBackupArguments",
-        result="CreateBackupResult",
-        read_only=False,
-        destructive=False,
-        idempotent=False,
-        call=_create_backup,
-    ),
-    Tool(
-        name="list_backups",
-        title="List configuration backups",
-        description=(
-            "List backups of Claude Code's configuration, newest first, and what changed outside since the last known "
-            "state (`current.drift`). Call it when a hook, command or setting vanished. Then rollback_to."
-        ),
-        arguments="ListBackupsArguments",
-        result="ListBackupsResult",
-        read_only=True,
-        destructive=False,
-        idempotent=True,
-        call=_list_backups,
-    ),
-    Tool(
-        name="rollback_to",
-        title="Roll the configuration back",
-        description=(
-            "Bring hooks, commands and settings back to a backup: all targets or none, after a safety backup. "
-            "Preview with dry_run. confirm_required lists what gets less safe: ask the person, then repeat the lines "
-            "in `accept`. Does not touch source code. undo takes it back."
-        ),
-        arguments="RollbackToArguments",
-        result="RestoreResult",
-        read_only=False,
-        destructive=True,
-        idempotent=True,
-        call=_rollback_to,
-    ),
-    Tool(
-        name="undo",
-        title="Undo the last configuration change",
-        description=(
-            "Take back the last thing that happened to the configuration: an edit by anyone since the last known "
-            "state, else the last rollback or change. Call again to go further. redo brings it again."
-        ),
-        arguments="WalkArguments",
-        result="RestoreResult",
-        read_only=False,
-        destructive=True,
-        idempotent=False,
-        call=_undo,
-    ),
-    Tool(
-        name="redo",
-        title="Redo what was undone",
-        description="Bring again what the last undo took back. Not possible after any other change.",
-        arguments="WalkArguments",
-        result="RestoreResult",
-        read_only=False,
-        destructive=True,
-        idempotent=False,
-        call=_redo,
-    ),
-    Tool(
-        name="query_audit",
-        title="Query the audit log",
-        description=(
-            "Read the tamper-evident log of backups, restores, outside changes and refusals, newest first: what "
-            "happened, who asked, which paths. Holds no values of settings."
-        ),
-        arguments="QueryAuditArguments",
-        result="QueryAuditResult",
-        read_only=True,
-        destructive=False,
-        idempotent=True,
-        call=_query_audit,
-    ),
-)
-
-
 class RollbackServer:
     """One server process: its configuration, its tools, and the service once something needs it."""
 
-    def __init__(self, config: configuration.Config, *, read_only: bool = False) -> None:
+    def __init__(self, config: configuration.Config, *, read_only: bool = False, every_tool: bool = False) -> None:
         self._config = config
         self._tools = {
-            tool.name: tool for tool in TOOLS if not read_only or tool.read_only or tool.name == "create_backup"
+            tool.name: tool
+            for tool in TOOLS
+            if (tool.is_default or every_tool) and (not read_only or tool.read_only or tool.name == "create_backup")
         }
         self._service: RollbackService | None = None
         self.protocol: Server[Any] = Server(
@@ -247,7 +88,7 @@ class RollbackServer:
                 await self.service.create_backup(caller)
         except RollbackError as error:
             # It is in the audit; the next call meets the same trouble and tells the model.
-            _complain(str(error))
+            complain(str(error))
 
     async def _list_tools(self, _context: object, _page: object) -> types.ListToolsResult:
         return await anyio.to_thread.run_sync(self._described_tools)
@@ -296,7 +137,7 @@ class RollbackServer:
             return _refusal(error)
         except Exception as error:
             # Unforeseen: what it says may quote anything, so the caller gets its kind and stderr the rest.
-            _complain(f"{type(error).__name__} in {tool.name}")
+            complain(f"{type(error).__name__} in {tool.name}")
             failure = RollbackError(
                 Code.INTERNAL, f"an unforeseen {type(error).__name__}.", "call list_backups to see how things stand."
             )
@@ -323,8 +164,9 @@ class RollbackServer:
 
     async def serve(self) -> None:
         """Serve standard input and output until the client closes them, or a signal asks to stop."""
-        async with stdio_server() as (incoming, outgoing), anyio.create_task_group() as tasks:
-            first_reply = _FirstReply(outgoing)
+        source = anyio.wrap_file(cast("IO[str]", CappedLines(sys.stdin.buffer)))
+        async with stdio_server(stdin=source) as (incoming, outgoing), anyio.create_task_group() as tasks:
+            first_reply = FirstReply(outgoing)
             tasks.start_soon(self._after, first_reply.sent)
             tasks.start_soon(self._stop_on_signal)
             await self.protocol.run(incoming, first_reply, self.protocol.create_initialization_options())
@@ -344,32 +186,6 @@ class RollbackServer:
                 os._exit(0)
 
 
-class _FirstReply:
-    """The outgoing stream, with an event for its first message."""
-
-    def __init__(self, stream: Any) -> None:  # noqa: ANN401 - the SDK's own stream type is private
-        self._stream = stream
-        self.sent = anyio.Event()
-
-    async def send(self, item: Any, /) -> None:  # noqa: ANN401
-        await self._stream.send(item)
-        self.sent.set()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-
 def _refusal(error: RollbackError) -> types.CallToolResult:
     return types.CallToolResult(content=[types.TextContent(type="text", text=str(error))], is_error=True)
 
@@ -380,22 +196,17 @@ def main() -> None:
     parser.add_argument("--project", metavar="DIR", help="the project; else CLAUDE_PROJECT_DIR, else where you are")
     parser.add_argument("--store", metavar="DIR", help="where backups lie; else ~/.stravinsky/rollback")
     parser.add_argument("--read-only", action="store_true", help="only tools that change nothing, and create_backup")
+    parser.add_argument("--tools", choices=("default", "all"), default="default", help="which tools to offer")
     parser.add_argument("--version", action="version", version=installed_version(DISTRIBUTION))
     given = parser.parse_args()
-    run(project=given.project, store=given.store, read_only=given.read_only)
+    run(project=given.project, store=given.store, read_only=given.read_only, every_tool=given.tools == "all")
 
 
-def run(*, project: str | None, store: str | None, read_only: bool) -> None:
+def run(*, project: str | None, store: str | None, read_only: bool, every_tool: bool = False) -> None:
     """Read the environment, then serve; a wrong environment ends the process before anything is served."""
     try:
         config = configuration.of_process(for_terminal=False, project=project, store=store)
     except RollbackError as error:
-        _complain(str(error))
+        complain(str(error))
         sys.exit(exit_code(error.code))
-    anyio.run(RollbackServer(config, read_only=read_only).serve)
-
-
-def _complain(text: str) -> None:
-    """Standard output belongs to the protocol; people find this in the client's log."""
-    sys.stderr.write(f"stravinsky-rollback-mcp: {text}\n")
-    sys.stderr.flush()
+    anyio.run(RollbackServer(config, read_only=read_only, every_tool=every_tool).serve)

@@ -1,0 +1,44 @@
+"""The terminal twin: the same service on the same store, for when MCP or the model is locked out.
+
+``terminal`` is the way of every command: configuration, use case, answer, exit status. ``render``, ``tables`` and
+``words`` are for people; programs say ``--json``. The command modules only say which use case is meant. Whatever is
+slow to import is imported by the command that needs it, so that ``--help`` and shell completion answer at once.
+"""
+
+import click
+
+from stravinsky_rollback_mcp.cli import audit, backup, demo, recovery, rollback, serve, status
+
+__all__ = ["main"]
+
+
+@click.group(
+    name="stravinsky-rollback",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Each command has its own --help. Shell completion: put "
+    '`eval "$(_STRAVINSKY_ROLLBACK_COMPLETE=bash_source stravinsky-rollback)"` into ~/.bashrc; '
+    "zsh_source and fish_source do the same for those shells.",
+)
+@click.version_option(package_name="stravinsky-rollback-mcp")
+def main() -> None:
+    r"""Back up, roll back, undo and audit Claude Code's hooks, commands and settings.
+
+    \b
+    Something broke:     stravinsky-rollback undo
+    See what there is:   stravinsky-rollback backup list
+    Go back:             stravinsky-rollback rollback to VERSION
+    """
+
+
+for _command in (
+    backup.backup,
+    rollback.rollback,
+    rollback.undo,
+    rollback.redo,
+    recovery.recovery,
+    audit.audit,
+    status.status,
+    demo.demo,
+    serve.serve,
+):
+    main.add_command(_command)

@@ -1,0 +1,211 @@
+"""What people read. Texts come from files and from other people: everything passes ``inert``, nothing is markup."""
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from stravinsky_rollback_mcp.cli.words import count, for_terminal, inert, size
+from stravinsky_rollback_mcp.errors import RollbackError
+from stravinsky_rollback_mcp.schema import (
+    Change,
+    CreateBackupResult,
+    Current,
+    RestoreResult,
+    Spoken,
+    StatusResult,
+    VerifyAuditResult,
+)
+
+MAX_PATHS = 6
+_EFFECT = {"now": "at once", "new_session": "in new sessions", "reload": "after a reload"}
+_SIGNS = (("+", "added", "green"), ("~", "modified", "yellow"), ("-", "removed", "red"))
+
+
+# -- words shared by all --------------------------------------------------------------------------------------------
+
+
+def line(console: Console, text: str, style: str = "", *, indent: int = 0) -> None:
+    """One paragraph, wrapped inside its indentation."""
+    paragraph(console, Text(inert(text), style=style), indent=indent)
+
+
+def paragraph(console: Console, text: Text, *, indent: int = 0) -> None:
+    """Styled text, wrapped inside its indentation and without blanks at the ends of lines."""
+    for piece in text.wrap(console, max(console.width - indent, 20)):
+        piece.rstrip()
+        console.print(Text(" " * indent).append_text(piece) if piece else "")
+
+
+def lines(console: Console, title: str, items: Iterable[str], style: str) -> None:
+    """A titled list; nothing when it is empty."""
+    items = list(items)
+    if items:
+        line(console, title, f"bold {style}")
+        for item in items:
+            line(console, item, style, indent=2)
+
+
+def grid(console: Console, rows: Iterable[tuple[str, str]]) -> None:
+    """Names and values side by side."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(Text(name, style="dim"), Text(inert(value)))
+    console.print(table)
+
+
+def notices(console: Console, answer: Spoken) -> None:
+    """What the person should know before everything else."""
+    for notice in answer.notices:
+        line(console, f"Note: {for_terminal(notice)}", "yellow")
+
+
+def next_step(console: Console, text: str) -> None:
+    """What to do next, when there is anything."""
+    if text:
+        line(console, f"Next: {for_terminal(text)}", "dim")
+
+
+def spoken(console: Console, answer: Spoken) -> None:
+    """An answer that is its sentences and nothing else."""
+    if answer.summary not in answer.notices:
+        notices(console, answer)
+    line(console, for_terminal(answer.summary), "bold")
+    next_step(console, answer.next_step)
+
+
+def refusal(console: Console, error: RollbackError) -> None:
+    """``code: message``, the lines that it is about, then what to do."""
+    text = Text(f"{error.code}: ", style="bold red")
+    text.append(inert(error.message), style="not bold default")
+    paragraph(console, text)
+    for item in error.lines:
+        line(console, f"! {item}", "red", indent=2)
+    if error.hint:
+        line(console, f"Next: {for_terminal(error.hint)}")
+
+
+# -- backups --------------------------------------------------------------------------------------------------------
+
+
+def created(console: Console, answer: CreateBackupResult) -> None:
+    """A new backup, or the one that already held this state."""
+    notices(console, answer)
+    lines(console, "Not in the backup:", answer.warnings, "yellow")
+    line(console, answer.summary, "bold")
+    next_step(console, f"To come back to this state: stravinsky-rollback rollback to {answer.backup.version}")
+
+
+# -- rollback, undo, redo -------------------------------------------------------------------------------------------
+
+
+def plan(console: Console, answer: RestoreResult) -> None:
+    """What would be done."""
+    _plan(console, answer)
+    if not answer.already_at_target:
+        next_step(console, "The same command without --dry-run does this.")
+
+
+def plan_to_agree_to(console: Console, answer: RestoreResult) -> None:
+    """What would be done, before the question."""
+    _plan(console, answer)
+
+
+def restored(console: Console, answer: RestoreResult) -> None:
+    """What was done, with the changes."""
+    _plan(console, answer)
+    _restored(console, answer)
+
+
+def restored_in_short(console: Console, answer: RestoreResult) -> None:
+    """What was done, for a person who has just agreed to the changes."""
+    notices(console, answer)
+    line(console, answer.summary, "bold")
+    _restored(console, answer)
+
+
+def _restored(console: Console, answer: RestoreResult) -> None:
+    if answer.safety_backup is not None:
+        line(console, f"What was live before is in backup {answer.safety_backup}.")
+    next_step(console, "Check that what was missing works again; `stravinsky-rollback undo` takes this back.")
+
+
+def _plan(console: Console, answer: RestoreResult) -> None:
+    notices(console, answer)
+    line(console, answer.summary, "bold")
+    for change in answer.changes:
+        if change.action != "none":
+            _change(console, change)
+    lines(console, "Less safe than now:", (f"! {item}" for item in answer.security_changes), "red")
+    lines(console, "Findings:", answer.findings, "yellow")
+    lines(console, "Not restored:", answer.warnings, "yellow")
+
+
+def _change(console: Console, change: Change) -> None:
+    totals = {"added": change.added_total, "modified": change.modified_total, "removed": change.removed_total}
+    heading = Text("\n").append(inert(change.path), style="bold").append(f"  {change.action}", style="cyan")
+    for sign, name, style in _SIGNS:
+        if totals[name]:
+            heading.append(f"  {sign}{totals[name]}", style=style)
+    heading.append(f"  takes effect {_EFFECT.get(change.takes_effect, change.takes_effect)}", style="dim")
+    paragraph(console, heading)
+    for sign, name, style in _SIGNS:
+        paths: list[str] = getattr(change, name)
+        # A file is one line already; of a folder the paths below it matter.
+        below = [path for path in paths if path != "."]
+        for path in below[:MAX_PATHS]:
+            line(console, f"{sign} {path}", style, indent=2)
+        more = totals[name] - len(paths) + len(below[MAX_PATHS:])
+        if more:
+            line(console, f"{sign} … and {more} more", style, indent=2)
+
+
+# -- at a glance ----------------------------------------------------------------------------------------------------
+
+
+def live(console: Console, current: Current) -> None:
+    """Which backup equals what is live, and what somebody else changed."""
+    text = Text("Live now ")
+    if current.version is None:
+        text.append("equals no backup", style="yellow")
+    else:
+        text.append("equals ").append(inert(current.version), style="bold green")
+    paragraph(console, text)
+    for drift in current.drift:
+        keys = f" ({', '.join(drift.keys)})" if drift.keys else ""
+        line(console, f"changed outside: {drift.path}{keys}", "yellow", indent=2)
+
+
+def overview(console: Console, answer: StatusResult) -> None:
+    """Live state, roots, store, unfinished operation and audit."""
+    notices(console, answer)
+    live(console, answer.current)
+    operation = "none"
+    if answer.operation is not None:
+        operation = f"{answer.operation.event_type} of {answer.operation.started_at}, {answer.operation.phase}"
+    head = f", head {answer.audit.head[:16]}…" if answer.audit.events else ""
+    grid(
+        console,
+        (
+            ("User scope", answer.roots.user_root),
+            ("Project scope", answer.roots.project_root or "the same folder"),
+            ("Store", answer.store.path),
+            ("Backups", f"{count(answer.store.backups, 'backup')} in the store, {size(answer.store.stored_bytes)}"),
+            ("Unfinished", operation),
+            ("Audit", f"{count(answer.audit.events, 'event')}{head}"),
+        ),
+    )
+    line(console, for_terminal(answer.summary), "bold")
+    next_step(console, answer.next_step)
+
+
+def chain(console: Console, answer: VerifyAuditResult) -> None:
+    """Whether the log can be believed."""
+    notices(console, answer)
+    found = answer.chain
+    line(console, answer.summary, "bold green" if found.intact else "bold red")
+    grid(console, (("Events", str(found.events)), ("Head", found.head)))
+    next_step(console, answer.next_step)

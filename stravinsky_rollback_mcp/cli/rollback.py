@@ -1,0 +1,135 @@
+"""``stravinsky-rollback rollback``, ``undo`` and ``redo``: look first, ask, then do exactly what was shown."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+from stravinsky_rollback_mcp.cli.backup import list_backups, show_backup
+from stravinsky_rollback_mcp.cli.terminal import Decorated, Terminal, with_terminal
+from stravinsky_rollback_mcp.errors import Code, RollbackError
+
+if TYPE_CHECKING:
+    from stravinsky_rollback_mcp.core.outcome import Restored
+    from stravinsky_rollback_mcp.schema import RestoreResult
+    from stravinsky_rollback_mcp.service import Caller, Consent, RollbackService
+
+
+def with_consent(function: Decorated) -> Decorated:
+    """The options of everything that changes the configuration."""
+    for option in (
+        click.option("--yes", is_flag=True, help="Do not ask; what gets less safe is accepted too."),
+        click.option("--dry-run", is_flag=True, help="Only show what would change."),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group()
+def rollback() -> None:
+    """Go back to a backup, or a step back and forth."""
+
+
+@rollback.command(epilog="Example: stravinsky-rollback rollback to v1 --only ~/.claude/hooks --dry-run")
+@click.argument("version")
+@click.option("--only", multiple=True, metavar="PATH", help="Bring back this path alone; may be repeated.")
+@click.option("--scope", type=click.Choice(["user", "project"]), help="Bring back one scope alone.")
+@with_consent
+@with_terminal
+def to(terminal: Terminal, *, version: str, only: tuple[str, ...], scope: str | None, dry_run: bool, yes: bool) -> None:
+    """Bring hooks, commands and settings back to what backup VERSION holds.
+
+    All of it or nothing. What is replaced is backed up first; `undo` takes the rollback back.
+    """
+
+    def perform(service: "RollbackService", caller: "Caller", consent: "Consent") -> "Awaitable[Restored]":
+        from stravinsky_rollback_mcp.service import Scope
+
+        wanted = None if scope is None else Scope(scope)
+        return service.rollback_to(caller, version=version, only=only, scope=wanted, consent=consent)
+
+    asked = {"version": version, "only": list(only), "scope": scope}
+    _restore(terminal, "rollback_to", asked, perform, dry_run=dry_run, yes=yes)
+
+
+@click.command(epilog="Example: stravinsky-rollback undo --dry-run")
+@with_consent
+@with_terminal
+def undo(terminal: Terminal, *, dry_run: bool, yes: bool) -> None:
+    """Take back the last thing that happened to the configuration.
+
+    That is an edit by anyone since the last known state, else the last rollback or change. Again goes further back.
+    """
+    _restore(
+        terminal,
+        "undo",
+        {},
+        lambda service, caller, consent: service.undo(caller, consent=consent),
+        dry_run=dry_run,
+        yes=yes,
+    )
+
+
+@click.command(epilog="Example: stravinsky-rollback redo --yes")
+@with_consent
+@with_terminal
+def redo(terminal: Terminal, *, dry_run: bool, yes: bool) -> None:
+    """Bring again what the last undo took back."""
+    _restore(
+        terminal,
+        "redo",
+        {},
+        lambda service, caller, consent: service.redo(caller, consent=consent),
+        dry_run=dry_run,
+        yes=yes,
+    )
+
+
+for _command in (list_backups, show_backup, undo, redo):
+    rollback.add_command(_command)
+
+
+def _restore(
+    terminal: Terminal,
+    operation: str,
+    asked: Mapping[str, object],
+    perform: "Callable[[RollbackService, Caller, Consent], Awaitable[Restored]]",
+    *,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    from stravinsky_rollback_mcp.cli import render
+    from stravinsky_rollback_mcp.schema import RestoreResult
+    from stravinsky_rollback_mcp.service import Consent
+
+    if not dry_run:
+        # What was interrupted is ended first: else the plan would be of a state that the next writer changes.
+        terminal.ask(lambda service, caller: service.resume(caller))
+    outcome = terminal.ask(lambda service, caller: perform(service, caller, Consent(dry_run=True)))
+    plan = RestoreResult.model_validate(outcome)
+    if dry_run or plan.already_at_target:
+        terminal.show(plan, render.plan)
+        return
+    if not yes:
+        _require_agreement(terminal, operation, asked, plan)
+    consent = Consent(accept=tuple(plan.security_changes), plan_id=plan.plan_id)
+    done = terminal.ask(lambda service, caller: perform(service, caller, consent))
+    # Who was asked has just seen the changes.
+    terminal.show(RestoreResult.model_validate(done), render.restored if yes else render.restored_in_short)
+
+
+def _require_agreement(terminal: Terminal, operation: str, asked: Mapping[str, object], plan: "RestoreResult") -> None:
+    from stravinsky_rollback_mcp.cli import render
+
+    if not terminal.can_ask:
+        error = RollbackError(
+            Code.CONFIRM_REQUIRED,
+            "this changes the configuration, and there is no terminal to ask at.",
+            "look with --dry-run, then add --yes.",
+            lines=tuple(plan.security_changes),
+        )
+        raise terminal.refusal(operation, asked, error)
+    terminal.show_before_question(plan, render.plan_to_agree_to)
+    if not terminal.confirms("Apply this, less safe settings included?" if plan.security_changes else "Apply this?"):
+        error = RollbackError(Code.DECLINED, "nothing was changed.", "call again when you want it.")
+        raise terminal.refusal(operation, asked, error)

@@ -1,0 +1,168 @@
+"""The table of tools: what clients are told of each, and how a call becomes a use case."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stravinsky_rollback_mcp import schema
+    from stravinsky_rollback_mcp.service import Caller, Consent, RollbackService
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """One row of the table: what clients are told, and how a call becomes a result."""
+
+    name: str
+    title: str
+    description: str
+    arguments: str
+    result: str
+    read_only: bool
+    destructive: bool
+    idempotent: bool
+    call: "Callable[[RollbackService, Caller, Any], Awaitable[object]]"
+    is_default: bool = True
+
+
+async def _create_backup(service: "RollbackService", caller: "Caller", given: "schema.CreateBackupArguments") -> object:
+    return await service.create_backup(caller, version=given.version, note=given.note)
+
+
+async def _list_backups(service: "RollbackService", caller: "Caller", given: "schema.ListBackupsArguments") -> object:
+    return await service.list_backups(
+        caller,
+        limit=given.limit,
+        cursor=given.cursor,
+        path=given.path,
+        detail=given.detail,
+        all_projects=given.all_projects,
+    )
+
+
+async def _rollback_to(service: "RollbackService", caller: "Caller", given: "schema.RollbackToArguments") -> object:
+    from stravinsky_rollback_mcp.service import Scope
+
+    scope = None if given.scope is None else Scope(given.scope)
+    return await service.rollback_to(
+        caller, version=given.version, only=tuple(given.only), scope=scope, consent=_consent(given)
+    )
+
+
+async def _undo(service: "RollbackService", caller: "Caller", given: "schema.WalkArguments") -> object:
+    return await service.undo(caller, consent=_consent(given))
+
+
+async def _redo(service: "RollbackService", caller: "Caller", given: "schema.WalkArguments") -> object:
+    return await service.redo(caller, consent=_consent(given))
+
+
+async def _query_audit(service: "RollbackService", caller: "Caller", given: "schema.QueryAuditArguments") -> object:
+    from stravinsky_rollback_mcp.schema import query_audit_result
+    from stravinsky_rollback_mcp.service import EventStatus, EventType
+
+    page = await service.query_audit(
+        caller,
+        event_type=None if given.event_type is None else EventType(given.event_type),
+        version=given.version,
+        status=None if given.status is None else EventStatus(given.status),
+        path=given.path,
+        since=given.since,
+        until=given.until,
+        limit=given.limit,
+        cursor=given.cursor,
+    )
+    return query_audit_result(page)
+
+
+def _consent(given: "schema.RollbackToArguments | schema.WalkArguments") -> "Consent":
+    from stravinsky_rollback_mcp.service import Consent
+
+    return Consent(accept=tuple(given.accept), plan_id=given.plan_id, dry_run=given.dry_run)
+
+
+TOOLS = (
+    Tool(
+        name="create_backup",
+        title="Back up the configuration",
+        description=(
+            "Back up Claude Code's hooks, commands and settings (user and project) as they are now, read back and "
+            "verified. Call it before changing them or running an installer. Not for source code. An unnamed call "
+            "changes nothing when the newest backup already holds this state. Come back with rollback_to."
+        ),
+        arguments="CreateBackupArguments",
+        result="CreateBackupResult",
+        read_only=False,
+        destructive=False,
+        idempotent=False,
+        call=_create_backup,
+    ),
+    Tool(
+        name="list_backups",
+        title="List configuration backups",
+        description=(
+            "List backups of Claude Code's configuration, newest first, and what changed outside since the last known "
+            "state (`current.drift`). Call it when a hook, command or setting vanished. Then rollback_to."
+        ),
+        arguments="ListBackupsArguments",
+        result="ListBackupsResult",
+        read_only=True,
+        destructive=False,
+        idempotent=True,
+        call=_list_backups,
+    ),
+    Tool(
+        name="rollback_to",
+        title="Roll the configuration back",
+        description=(
+            "Bring hooks, commands and settings back to a backup: all targets or none, after a safety backup. "
+            "Preview with dry_run. confirm_required lists what gets less safe: ask the person, then repeat the lines "
+            "in `accept`. Does not touch source code. undo takes it back."
+        ),
+        arguments="RollbackToArguments",
+        result="RestoreResult",
+        read_only=False,
+        destructive=True,
+        idempotent=True,
+        call=_rollback_to,
+    ),
+    Tool(
+        name="undo",
+        title="Undo the last configuration change",
+        description=(
+            "Take back the last thing that happened to the configuration: an edit by anyone since the last known "
+            "state, else the last rollback or change. Call again to go further. redo brings it again."
+        ),
+        arguments="WalkArguments",
+        result="RestoreResult",
+        read_only=False,
+        destructive=True,
+        idempotent=False,
+        call=_undo,
+    ),
+    Tool(
+        name="redo",
+        title="Redo what was undone",
+        description="Bring again what the last undo took back. Not possible after any other change.",
+        arguments="WalkArguments",
+        result="RestoreResult",
+        read_only=False,
+        destructive=True,
+        idempotent=False,
+        call=_redo,
+    ),
+    Tool(
+        name="query_audit",
+        title="Query the audit log",
+        description=(
+            "Read the tamper-evident log of backups, restores, outside changes and refusals, newest first: what "
+            "happened, who asked, which paths. Holds no values of settings."
+        ),
+        arguments="QueryAuditArguments",
+        result="QueryAuditResult",
+        read_only=True,
+        destructive=False,
+        idempotent=True,
+        call=_query_audit,
+    ),
+)

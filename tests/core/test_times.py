@@ -1,0 +1,94 @@
+"""Moments as text: one form, whose order is the order of time, and what callers may write instead."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stravinsky_rollback_mcp.core.times import bound, seconds_between, text_of
+from stravinsky_rollback_mcp.errors import Code, RollbackError
+
+NOW = datetime(2026, 11, 23, 9, 30, 15, 250_000, tzinfo=UTC)
+
+zones = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+moments = st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=zones)  # noqa: DTZ001 - zones are added
+
+
+@given(moments, moments)
+def test_the_order_of_texts_is_the_order_of_moments(one: datetime, other: datetime) -> None:
+    """The audit compares bounds as texts, so years before 1000 need their zeros too."""
+    for early, late in ((one, other), (other, one)):
+        assert early > late or text_of(early) <= text_of(late)
+
+
+@given(moments)
+def test_a_text_keeps_the_moment_to_the_millisecond(moment: datetime) -> None:
+    """RFC 3339, UTC, Z: any reader of the log understands it."""
+    text = text_of(moment)
+    assert len(text) == len("2026-11-23T09:30:15.250Z")
+    assert text.endswith("Z")
+    assert timedelta(0) <= moment - datetime.fromisoformat(text) < timedelta(milliseconds=1)
+
+
+@given(moments, st.booleans())
+def test_what_this_package_writes_it_reads(moment: datetime, is_end: bool) -> None:  # noqa: FBT001 - drawn
+    """A caller may hand back any time that a result showed."""
+    assert bound(text_of(moment), NOW, is_end=is_end) == text_of(moment)
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "end"),
+    [
+        ("2026-11-23T09:00:00Z", "2026-11-23T09:00:00.000Z", "2026-11-23T09:00:00.999Z"),
+        ("2026-11-23t09:00:00z", "2026-11-23T09:00:00.000Z", "2026-11-23T09:00:00.999Z"),
+        ("2026-11-23T09:00:00.000Z", "2026-11-23T09:00:00.000Z", "2026-11-23T09:00:00.000Z"),
+        ("2026-11-23T10:30:00.5+01:30", "2026-11-23T09:00:00.500Z", "2026-11-23T09:00:00.500Z"),
+        ("0999-12-31T00:00:00Z", "0999-12-31T00:00:00.000Z", "0999-12-31T00:00:00.999Z"),
+        ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59.000Z", "9999-12-31T23:59:59.999Z"),
+        ("30m", "2026-11-23T09:00:15.250Z", "2026-11-23T09:00:15.250Z"),
+        ("24h", "2026-11-22T09:30:15.250Z", "2026-11-22T09:30:15.250Z"),
+        ("7d", "2026-11-16T09:30:15.250Z", "2026-11-16T09:30:15.250Z"),
+    ],
+)
+def test_a_bound_without_fractions_includes_its_whole_second(text: str, start: str, end: str) -> None:
+    """The contract's forms of `since` and `until`; RFC 3339 allows a small t and z."""
+    assert bound(text, NOW, is_end=False) == start
+    assert bound(text, NOW, is_end=True) == end
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", " ", "yesterday", "7", "d7", "7 d", "7D", "0d", "-7d", "1.5h", "7w", "\u0667d", "1\u0661d"),
+        *("2026-11-23", "2026-11-23T09:00:00", "2026-11-23 09:00:00Z", "2026-13-01T00:00:00Z", "2026-11-23T25:00:00Z"),
+        *("999999d", "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "10000-01-01T00:00:00Z"),
+        *("2026-11-23T09:00:00Z\n", "7d\n", "\ud800", "2026-11-23T09:00:00Z' OR 1=1"),
+    ],
+)
+def test_other_words_are_refused(text: str) -> None:
+    """Also what leads out of the calendar: 999999d once ended in an OverflowError."""
+    with pytest.raises(RollbackError) as refused:
+        bound(text, NOW, is_end=True)
+    assert refused.value.code is Code.INVALID_ARGUMENT
+    assert "24h" in refused.value.hint
+
+
+@given(st.text(max_size=30), st.booleans())
+def test_no_text_whatever_ends_in_another_error(text: str, is_end: bool) -> None:  # noqa: FBT001 - drawn
+    """A bound comes from a model, which may write anything."""
+    try:
+        found = bound(text, NOW, is_end=is_end)
+    except RollbackError as error:
+        assert error.code is Code.INVALID_ARGUMENT
+    else:
+        assert datetime.fromisoformat(found).tzinfo is not None
+
+
+@given(moments, moments)
+def test_durations_are_never_negative(one: datetime, other: datetime) -> None:
+    """A clock may go back between the start and the end of an operation (security.md, row 76)."""
+    first, last = sorted((text_of(one), text_of(other)))
+    assert seconds_between(last, first) == 0.0
+    passed = datetime.fromisoformat(last) - datetime.fromisoformat(first)
+    assert seconds_between(first, last) == round(passed.total_seconds(), 3)

@@ -1,0 +1,95 @@
+"""Every command that the README shows is run here, as it is written there."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from support.config import realistic
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def _block(mark: str) -> str:
+    """The fenced commands that directly follow a mark."""
+    found = re.search(rf"<!-- {mark} -->\n```sh\n(.*?)```", README, re.DOTALL)
+    assert found is not None, f"README.md has no block marked {mark}"
+    return found[1]
+
+
+def _run(line: str) -> tuple[int, str]:
+    """One terminal command in this process; `~` is expanded as a shell would."""
+    from stravinsky_rollback_mcp.cli import main
+
+    words = [os.path.expanduser(word) if word.startswith("~/") else word for word in shlex.split(line)]
+    assert words[0] == "stravinsky-rollback"
+    result = CliRunner().invoke(main, words[1:], catch_exceptions=False)
+    return result.exit_code, result.output
+
+
+def test_every_terminal_command_of_the_readme_works_in_the_order_shown(home: Path, project: Path) -> None:
+    """README, section Terminal: a reader types these one after another."""
+    realistic(home, project)
+    lines = [line for line in _block("terminal-commands").splitlines() if line.strip()]
+    hook = home / ".claude" / "hooks" / "guard_bash.py"
+    before = hook.read_bytes()
+    for place, line in enumerate(lines):
+        code, output = _run(line)
+        assert code == 0, f"{line}\n{output}"
+        if place == 0:
+            hook.write_text("# broken by an installer\n", encoding="utf-8")
+    assert hook.read_bytes() == before
+
+
+def test_the_readme_shows_every_command_that_there_is() -> None:
+    """A command that the README does not tell of is not documented."""
+    from stravinsky_rollback_mcp.cli import main
+
+    shown = README
+    for name, command in main.commands.items():
+        inner = getattr(command, "commands", {})
+        for words in [f"{name} {child}" for child in inner] or [name]:
+            assert f"stravinsky-rollback {words}" in shown, words
+
+
+def _checkout(folder: Path) -> None:
+    """What a clone of this checkout would hold."""
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        check=True,
+    ).stdout.split(b"\0")
+    for name in (os.fsdecode(item) for item in names if item):
+        if (REPOSITORY / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, folder / name)
+
+
+@pytest.mark.long
+def test_the_one_command_of_the_readme_sets_up_and_shows_the_main_job(tmp_path: Path, home: Path) -> None:
+    """README, section "See it work": on a machine with only Python and pip."""
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    _checkout(checkout)
+    pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    path = f"{Path(sys.executable).resolve().parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-e", "-c", _block("demo-command")],
+        cwd=checkout,
+        env={**pip, "HOME": str(home), "PATH": path},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "checks passed" in done.stdout
+    assert not (home / ".claude").exists()
