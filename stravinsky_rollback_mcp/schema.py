@@ -6,6 +6,7 @@ field; a field described here is a promise to programs.
 
 import difflib
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Annotated, Literal, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -18,11 +19,17 @@ Schema = dict[str, object]
 
 
 def _known_event_type(value: str) -> str:
-    return EventType(value).value
+    return _known_word(value, EventType)
 
 
 def _known_status(value: str) -> str:
-    return EventStatus(value).value
+    return _known_word(value, EventStatus)
+
+
+def _known_word(value: str, words: type[StrEnum]) -> str:
+    if value not in words.__members__.values():
+        raise ValueError("not a known word")  # the enumeration's own error would quote the value
+    return value
 
 
 EventTypeName = Annotated[
@@ -323,11 +330,22 @@ def _event(record: AuditRecord) -> Event:
         version=draft.version,
         previous_version=draft.previous_version,
         duration_seconds=draft.duration_seconds,
-        actor=ActorResult.model_validate(draft.actor),
-        paths=[path.encode("utf-8", "replace").decode("utf-8") for path in draft.paths],
+        actor=ActorResult(
+            kind=_as_utf8(draft.actor.kind),
+            name=_as_utf8(draft.actor.name),
+            session_id=_as_utf8(draft.actor.session_id),  # from the environment, which may hold any bytes
+            tool=_as_utf8(draft.actor.tool),
+            certainty=draft.actor.certainty,
+        ),
+        paths=[_as_utf8(path) for path in draft.paths],
         error=draft.error,
         details=dict(draft.details or {}),
     )
+
+
+def _as_utf8(text: str) -> str:
+    """The text with a question mark for what JSON cannot carry: a lone surrogate would cost the whole answer."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 # -- JSON Schema ----------------------------------------------------------------------------------------------------

@@ -12,22 +12,29 @@ from stravinsky_rollback_mcp.cli import audit, backup, demo, recovery, rollback,
 __all__ = ["main"]
 
 
+_HELP = """Back up, roll back, undo and audit Claude Code's hooks, commands and settings.
+
+\b
+Something broke:     stravinsky-rollback undo
+See what there is:   stravinsky-rollback backup list
+Go back:             stravinsky-rollback rollback to VERSION
+"""
+_EPILOG = """Each command has its own --help. Shell completion (zsh_source and fish_source for those shells):
+
+\b
+  eval "$(_STRAVINSKY_ROLLBACK_COMPLETE=bash_source stravinsky-rollback)"
+"""
+
+
 @click.group(
     name="stravinsky-rollback",
+    help=_HELP,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Each command has its own --help. Shell completion: put "
-    '`eval "$(_STRAVINSKY_ROLLBACK_COMPLETE=bash_source stravinsky-rollback)"` into ~/.bashrc; '
-    "zsh_source and fish_source do the same for those shells.",
+    epilog=_EPILOG,
 )
 @click.version_option(package_name="stravinsky-rollback-mcp")
 def main() -> None:
-    r"""Back up, roll back, undo and audit Claude Code's hooks, commands and settings.
-
-    \b
-    Something broke:     stravinsky-rollback undo
-    See what there is:   stravinsky-rollback backup list
-    Go back:             stravinsky-rollback rollback to VERSION
-    """
+    """The root of all commands."""
 
 
 for _command in (

@@ -3,15 +3,14 @@
 from collections.abc import Callable
 
 import click
-from click.shell_completion import CompletionItem
 
-from stravinsky_rollback_mcp.cli.terminal import Terminal, with_terminal
+from stravinsky_rollback_mcp.cli.terminal import Terminal, example, with_terminal
 from stravinsky_rollback_mcp.errors import EXIT_DONE, EXIT_PROBLEMS_FOUND
 
 
 @click.group()
 def audit() -> None:
-    """Read and check the log of backups, restores, outside changes and refusals."""
+    """Read and check the log of what was done, refused and found."""
 
 
 def _event_types() -> list[str]:
@@ -26,30 +25,42 @@ def _statuses() -> list[str]:
     return [str(item) for item in EventStatus]
 
 
-class _Word(click.ParamType):
-    """One of a list of words, in either case; the list is looked up when a word is given, not at start-up."""
+def _one_of(known: Callable[[], list[str]]) -> Callable[..., str | None]:
+    """A check that a word is known, in either case; the words are looked up when one is given, not at start-up."""
 
-    name = "word"
+    def check(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+        words = {word.lower(): word for word in known()} if value is not None else {}
+        if value is not None and value.lower() not in words:
+            raise click.BadParameter(f"{value!a} is not one of {', '.join(words.values())}.", context, parameter)
+        return value and words[value.lower()]
 
-    def __init__(self, known: Callable[[], list[str]]) -> None:
-        self._known = known
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        known = {word.lower(): word for word in self._known()}
-        word = known.get(value.lower())
-        if word is None:
-            self.fail(f"{value!a} is not one of {', '.join(known.values())}.", param, ctx)
-        return word
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        del ctx, param  # the words are the same wherever they are asked for
-        return [CompletionItem(word) for word in self._known() if word.lower().startswith(incomplete.lower())]
+    return check
 
 
-@audit.command(epilog="Example: stravinsky-rollback audit log --type MANUAL_ROLLBACK --from 7d")
-@click.option("--type", "event_type", type=_Word(_event_types), metavar="TYPE", help="Only this type of event.")
+def _completed_from(known: Callable[[], list[str]]) -> Callable[..., list[str]]:
+    def complete(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+        return [word for word in known() if word.lower().startswith(incomplete.lower())]
+
+    return complete
+
+
+@audit.command(epilog=example("audit log --type MANUAL_ROLLBACK --from 7d"))
+@click.option(
+    "--type",
+    "event_type",
+    metavar="TYPE",
+    callback=_one_of(_event_types),
+    shell_complete=_completed_from(_event_types),
+    help="Only this type of event.",
+)
 @click.option("--version", metavar="VERSION", help="Only what concerns this backup.")
-@click.option("--status", type=_Word(_statuses), metavar="STATUS", help="Only what ended so, e.g. refused.")
+@click.option(
+    "--status",
+    metavar="STATUS",
+    callback=_one_of(_statuses),
+    shell_complete=_completed_from(_statuses),
+    help="Only what ended so, e.g. refused.",
+)
 @click.option("--path", metavar="PATH", help="Only what touched this path.")
 @click.option("--from", "since", metavar="TIME", help="Not before: 2026-11-23T09:00:00Z, 7d, 24h, 30m.")
 @click.option("--to", "until", metavar="TIME", help="Not after.")
@@ -89,7 +100,7 @@ def log(
     terminal.show(query_audit_result(page), tables.events)
 
 
-@audit.command(epilog="Example: stravinsky-rollback audit verify --json")
+@audit.command(epilog=example("audit verify --json"))
 @with_terminal
 def verify(terminal: Terminal) -> int:
     """Check every record of the log from the first on; exit status 3 when the chain is broken."""

@@ -2,7 +2,7 @@
 
 import click
 
-from stravinsky_rollback_mcp.cli.terminal import Terminal, with_terminal
+from stravinsky_rollback_mcp.cli.terminal import Terminal, example, with_terminal
 from stravinsky_rollback_mcp.errors import EXIT_DONE, EXIT_PROBLEMS_FOUND
 
 
@@ -11,7 +11,7 @@ def backup() -> None:
     """Make, list, show and verify backups."""
 
 
-@backup.command(epilog='Example: stravinsky-rollback backup create before-cleanup --note "tidy the hooks"')
+@backup.command(epilog=example('backup create before-cleanup --note "tidy the hooks"'))
 @click.argument("version", required=False)
 @click.option("--note", default="", metavar="TEXT", help="Why, for people; one line.")
 @with_terminal
@@ -27,7 +27,7 @@ def create(terminal: Terminal, *, version: str | None, note: str) -> None:
     terminal.show(CreateBackupResult.model_validate(made), render.created)
 
 
-@click.command("list", epilog="Example: stravinsky-rollback backup list --path ~/.claude/hooks/guard.py")
+@click.command("list", epilog=example("backup list --path ~/.claude/hooks/guard.py"))
 @click.option("--all-projects", is_flag=True, help="Those of other projects too.")
 @click.option("--path", metavar="PATH", help="Only backups in which this path changed.")
 @click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="How many on a page.")
@@ -46,7 +46,7 @@ def list_backups(terminal: Terminal, *, all_projects: bool, path: str | None, li
     terminal.show(ListBackupsResult.model_validate(page), tables.backups)
 
 
-@click.command("show", epilog="Example: stravinsky-rollback backup show v1")
+@click.command("show", epilog=example("backup show v1"))
 @click.argument("version")
 @with_terminal
 def show_backup(terminal: Terminal, *, version: str) -> None:
@@ -58,7 +58,7 @@ def show_backup(terminal: Terminal, *, version: str) -> None:
     terminal.show(VerifyResult.model_validate(found), tables.backup_in_detail)
 
 
-@backup.command(epilog="Example: stravinsky-rollback backup verify && echo all intact")
+@backup.command(epilog=example("backup verify && echo all intact"))
 @click.argument("version", required=False)
 @with_terminal
 def verify(terminal: Terminal, *, version: str | None) -> int:

@@ -1,6 +1,6 @@
 """``stravinsky-rollback demo``: lose a configuration and get it back, through the installed server, and prove it.
 
-A client from outside that happens to be shipped: it makes a home and a project of its own, starts the stdio server as
+A client from outside that happens to be shipped: it makes a home of its own, starts the stdio server as
 Claude Code would, and compares bytes by itself.
 """
 
@@ -15,11 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import click
 
 from stravinsky_rollback_mcp.cli import demo_configuration
 from stravinsky_rollback_mcp.cli.demo_configuration import Content, File, Folder, Link
+from stravinsky_rollback_mcp.cli.terminal import example
 from stravinsky_rollback_mcp.errors import EXIT_DONE, EXIT_REFUSED
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 # Path → (type, mode, bytes or link text): everything that a restore must bring back.
 Snapshot = Mapping[bytes, tuple[str, int, bytes]]
 
-_PROTECTED = (b".claude/hooks", b".claude/commands", b".claude/settings.json", b".claude/settings.local.json")
+_PROJECT = b"work/app"
+_TARGETS = (b".claude/hooks", b".claude/commands", b".claude/settings.json", b".claude/settings.local.json")
+_PROTECTED = (*_TARGETS, *(os.path.join(_PROJECT, target) for target in _TARGETS))
 _TIMEOUT_SECONDS = 60.0
 _MAX_SHOWN = 5
 
@@ -40,40 +42,36 @@ class _FailedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stage:
-    """Where the demonstration plays."""
+    """Where the demonstration plays: a home, and in it a project."""
 
     home: bytes
-    project: bytes
+
+    @property
+    def project(self) -> bytes:
+        """The project's folder."""
+        return os.path.join(self.home, _PROJECT)
 
     def snapshot(self) -> Snapshot:
-        """Both folders as they are, without our own store."""
-        found: dict[bytes, tuple[str, int, bytes]] = {}
-        for name, root in ((b"~", self.home), (b"app", self.project)):
-            for path in _walk(root):
-                relative = os.path.relpath(path, root)
-                if not relative.startswith(b".stravinsky"):
-                    found[os.path.join(name, relative)] = _state(path)
-        return found
+        """The whole home as it is, without our own store."""
+        return {path: _state(os.path.join(self.home, path)) for path in self._paths()}
 
     def bystanders(self) -> Mapping[bytes, tuple[int, int, int]]:
         """Inode, modification time and size of the files that are none of our business."""
         found: dict[bytes, tuple[int, int, int]] = {}
-        for root in (self.home, self.project):
-            for path in _walk(root):
-                relative = os.path.relpath(path, root)
-                if os.path.isfile(path) and not relative.startswith((*_PROTECTED, b".stravinsky")):
-                    status = os.lstat(path)
-                    found[path] = (status.st_ino, status.st_mtime_ns, status.st_size)
+        for path in self._paths():
+            status = os.lstat(os.path.join(self.home, path))
+            if stat.S_ISREG(status.st_mode) and not path.startswith(_PROTECTED):
+                found[path] = (status.st_ino, status.st_mtime_ns, status.st_size)
         return found
 
     def protected_files(self) -> int:
         """How many files and links a backup must hold."""
-        return sum(
-            1
-            for root in (self.home, self.project)
-            for path in _walk(root)
-            if os.path.relpath(path, root).startswith(_PROTECTED) and (os.path.islink(path) or os.path.isfile(path))
-        )
+        kinds = [kind for path, (kind, _, _) in self.snapshot().items() if path.startswith(_PROTECTED)]
+        return sum(1 for kind in kinds if kind != "folder")
+
+    def _paths(self) -> list[bytes]:
+        paths = (os.path.relpath(path, self.home) for path in _walk(self.home))
+        return [path for path in paths if not path.startswith(b".stravinsky")]
 
 
 def _walk(root: bytes) -> list[bytes]:
@@ -135,19 +133,20 @@ def _break(stage: _Stage) -> tuple[str, ...]:
         "an installer empties the folder ~/.claude/commands/git",
         "a copy loses the executable bit of ~/.claude/hooks/notify.sh",
         "a full disk cuts ~/.claude/settings.json short: no longer JSON",
-        "another session writes app/.claude/settings.json without its hooks",
+        "another session writes ~/work/app/.claude/settings.json without hooks",
     )
 
 
-@click.command(epilog="Example: stravinsky-rollback demo --keep")
-@click.option("--keep", is_flag=True, help="Keep the made-up home and project, and say where they are.")
+@click.command(epilog=example("demo --keep"))
+@click.option("--keep", is_flag=True, help="Keep the made-up home, and say where it is.")
 @click.option("--no-color", is_flag=True, help="Plain text, also on a terminal.")
 @click.pass_context
 def demo(context: click.Context, *, keep: bool, no_color: bool) -> None:
-    """Lose a made-up configuration and get it back, through the MCP server, with proofs.
+    """Lose a made-up configuration and get it back.
 
-    Plays in a temporary folder; your own configuration is not looked at.
+    Through the MCP server, with proofs. Plays in a temporary folder; your own configuration is not looked at.
     """
+    import anyio
     from rich.console import Console
 
     console = Console(markup=False, emoji=False, highlight=False, no_color=no_color or None)
@@ -169,10 +168,11 @@ class _Demonstration:
 
     def __init__(self, console: "Console", folder: str) -> None:
         self._console = console
-        self._stage = _Stage(home=os.fsencode(folder) + b"/home", project=os.fsencode(folder) + b"/app")
+        self._stage = _Stage(home=os.fsencode(folder))
         self._folder = folder
         self._steps = 0
         self._checks = 0
+        self._took = ""
 
     async def run(self) -> int:
         """Perform everything; returns the exit status."""
@@ -181,21 +181,23 @@ class _Demonstration:
             (self._stage.home, demo_configuration.home_content()),
             (self._stage.project, demo_configuration.project_content()),
         ):
-            os.mkdir(root)
             _build(root, content)
         from mcp import Client, StdioServerParameters
+        from mcp_types import Implementation
 
         server = StdioServerParameters(
             command=sys.executable,
             args=["-m", "stravinsky_rollback_mcp"],
             # Its own backup at the start of a session is switched off: each backup here is one that is shown.
-            env={"HOME": f"{self._folder}/home", "STRAVINSKY_BACKUP_ON_SESSION_START": "false"},
-            cwd=f"{self._folder}/app",
+            env={"HOME": self._folder, "STRAVINSKY_BACKUP_ON_SESSION_START": "false"},
+            cwd=os.fsdecode(self._stage.project),
         )
-        self._tell(f"A made-up home and project in {self._folder}", "bold")
+        self._tell(f"A made-up home in {self._folder}, with a project in ~/work/app", "bold")
+        self._tell("Compared each time: names, types, modes, link texts and bytes of all of it.")
         failure = ""
         try:
-            async with Client(server, read_timeout_seconds=_TIMEOUT_SECONDS) as client:
+            info = Implementation(name="demo", version="1")
+            async with Client(server, read_timeout_seconds=_TIMEOUT_SECONDS, client_info=info) as client:
                 seconds = time.monotonic() - started
                 self._tell(f"Server: python -m stravinsky_rollback_mcp, over stdio, ready after {seconds:.2f} s")
                 try:
@@ -206,9 +208,9 @@ class _Demonstration:
         except Exception as error:
             failure = f"the server could not be used ({type(error).__name__})"
         if failure:
-            self._tell(f"\nFAILED: {failure}", "bold red")
+            self._tell(f"\nFAILED: {failure}", "bold red", indent=0)
             return EXIT_REFUSED
-        self._tell(f"\nall {self._checks} checks passed ({time.monotonic() - started:.1f} s)", "bold green")
+        self._tell(f"\nall {self._checks} checks passed ({time.monotonic() - started:.1f} s)", "bold green", indent=0)
         return EXIT_DONE
 
     async def _perform(self, client: "Client") -> None:
@@ -216,7 +218,7 @@ class _Demonstration:
 
         self._step("create_backup version=v1")
         made = await self._call(client, "create_backup", version="v1", note="before the accidents")
-        self._tell(made["summary"])
+        self._tell(f"{made['summary']} ({self._took})")
         files = self._stage.protected_files()
         self._check(made["backup"]["files"] == files, f"the backup holds the {files} files that there are")
 
@@ -227,7 +229,7 @@ class _Demonstration:
 
         self._step("list_backups: what changed?")
         listed = await self._call(client, "list_backups")
-        self._tell(listed["summary"])
+        self._tell(f"{listed['summary']} ({self._took})")
         drifted = {item["target"] for item in listed["current"]["drift"]}
         wanted = {"user.hooks", "user.commands", "user.settings", "project.settings"}
         self._check(drifted == wanted, "exactly the four broken targets are named")
@@ -246,7 +248,7 @@ class _Demonstration:
 
         await self._undo_and_redo(client, intact, broken)
         await self._audit(client)
-        self._check(self._stage.bystanders() == bystanders, f"{len(bystanders)} files beside it were never touched")
+        self._check(self._stage.bystanders() == bystanders, f"{len(bystanders)} bystanders were never touched")
 
     async def _undo_and_redo(self, client: "Client", intact: Snapshot, broken: Snapshot) -> None:
         self._step("undo: this brings the broken state back, so the server asks first")
@@ -265,8 +267,9 @@ class _Demonstration:
 
         self._step("redo")
         planned = await self._call(client, "redo", dry_run=True)
+        self._tell("Accepted, as above (settings that do not load count as empty ones):")
         for change in planned["security_changes"]:
-            self._tell(f"! {change} (accepted, as above)", "red")
+            self._tell(f"! {change}", "red")
         redone = await self._call(client, "redo", plan_id=planned["plan_id"], accept=planned["security_changes"])
         self._show_result(redone)
         self._check_equal(intact, "as before the accidents")
@@ -285,7 +288,7 @@ class _Demonstration:
     async def _call(self, client: "Client", tool: str, **arguments: object) -> dict[str, Any]:
         started = time.monotonic()
         result = await client.call_tool(tool, arguments)
-        self._tell(f"{(time.monotonic() - started) * 1000:.0f} ms", "dim")
+        self._took = f"{(time.monotonic() - started) * 1000:.0f} ms"
         if result.is_error or result.structured_content is None:
             raise _FailedError(f"{tool} was refused: {getattr(result.content[0], 'text', '')}")
         return result.structured_content
@@ -302,7 +305,7 @@ class _Demonstration:
             render.line(self._console, piece, style, indent=indent if self._steps else 0)
 
     def _show_changes(self, planned: Mapping[str, Any]) -> None:
-        self._tell(planned["summary"])
+        self._tell(f"{planned['summary']} ({self._took})")
         for change in planned["changes"]:
             if change["action"] == "none":
                 continue
@@ -315,7 +318,7 @@ class _Demonstration:
                     self._tell(f"{sign} … and {len(paths) - _MAX_SHOWN} more", "green", indent=5)
 
     def _show_result(self, result: Mapping[str, Any]) -> None:
-        self._tell(f"{result['summary']} ({result['duration_ms']} ms inside)")
+        self._tell(f"{result['summary']} ({self._took})")
         self._tell(f"What was live before is in backup {result['safety_backup']}.")
 
     def _check(self, holds: bool, what: str) -> None:  # noqa: FBT001 - reads as the sentence that it is
@@ -325,7 +328,7 @@ class _Demonstration:
         self._tell(f"✓ {what}", "green")
 
     def _check_equal(self, wanted: Snapshot, what: str) -> None:
-        """Names, types, modes, link texts and bytes of both folders, bystanders included."""
+        """Names, types, modes, link texts and bytes of the whole home, bystanders included."""
         found = self._stage.snapshot()
         differing = sorted(path for path in {*wanted, *found} if wanted.get(path) != found.get(path))
         if differing:
@@ -333,5 +336,5 @@ class _Demonstration:
             raise _FailedError(f"{what}: {len(differing)} entries differ: {shown}")
         self._check(
             _digest(wanted) == _digest(found),
-            f"{what}: {len(found)} entries equal byte for byte, {_digest(found)[:16]} == {_digest(wanted)[:16]}",
+            f"{what}: {len(wanted)} == {len(found)} entries, sha256 {_digest(wanted)[:8]} == {_digest(found)[:8]}",
         )

@@ -2,7 +2,7 @@
 
 import click
 
-from stravinsky_rollback_mcp.cli.terminal import Terminal, with_terminal
+from stravinsky_rollback_mcp.cli.terminal import Terminal, example, with_terminal
 
 
 @click.group()
@@ -10,7 +10,7 @@ def recovery() -> None:
     """Bring an interrupted operation to its end."""
 
 
-@recovery.command(epilog="Example: stravinsky-rollback recovery resume")
+@recovery.command(epilog=example("recovery resume"))
 @with_terminal
 def resume(terminal: Terminal) -> None:
     """Finish what was interrupted, or take it back: nothing stays half done.

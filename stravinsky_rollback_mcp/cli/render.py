@@ -1,9 +1,8 @@
 """What people read. Texts come from files and from other people: everything passes ``inert``, nothing is markup."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from stravinsky_rollback_mcp.cli.words import count, for_terminal, inert, size
@@ -47,14 +46,15 @@ def lines(console: Console, title: str, items: Iterable[str], style: str) -> Non
             line(console, item, style, indent=2)
 
 
-def grid(console: Console, rows: Iterable[tuple[str, str]]) -> None:
+def grid(console: Console, rows: Sequence[tuple[str, str]]) -> None:
     """Names and values side by side."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    width = max(len(name) for name, _ in rows) + 2
     for name, value in rows:
-        table.add_row(Text(name, style="dim"), Text(inert(value)))
-    console.print(table)
+        pieces = Text(inert(value)).wrap(console, max(console.width - width, 20))
+        for place, piece in enumerate(pieces):
+            piece.rstrip()
+            label = (name if place == 0 else "").ljust(width)
+            console.print(Text().append(label, style="dim").append_text(piece))
 
 
 def notices(console: Console, answer: Spoken) -> None:
@@ -139,6 +139,8 @@ def _plan(console: Console, answer: RestoreResult) -> None:
     for change in answer.changes:
         if change.action != "none":
             _change(console, change)
+    if answer.security_changes or answer.findings or answer.warnings:
+        console.print()
     lines(console, "Less safe than now:", (f"! {item}" for item in answer.security_changes), "red")
     lines(console, "Findings:", answer.findings, "yellow")
     lines(console, "Not restored:", answer.warnings, "yellow")
@@ -166,39 +168,37 @@ def _change(console: Console, change: Change) -> None:
 # -- at a glance ----------------------------------------------------------------------------------------------------
 
 
-def live(console: Console, current: Current) -> None:
-    """Which backup equals what is live, and what somebody else changed."""
-    text = Text("Live now ")
-    if current.version is None:
-        text.append("equals no backup", style="yellow")
-    else:
-        text.append("equals ").append(inert(current.version), style="bold green")
-    paragraph(console, text)
+def headline(console: Console, answer: Spoken, current: Current) -> None:
+    """What is live, in one sentence; and which keys of settings somebody else changed, where that is known."""
+    is_known = current.version is not None and not current.drift
+    line(console, for_terminal(answer.summary), "bold green" if is_known else "bold yellow")
     for drift in current.drift:
-        keys = f" ({', '.join(drift.keys)})" if drift.keys else ""
-        line(console, f"changed outside: {drift.path}{keys}", "yellow", indent=2)
+        if drift.keys:
+            line(console, f"{drift.path}: {', '.join(drift.keys)}", "yellow", indent=2)
 
 
 def overview(console: Console, answer: StatusResult) -> None:
     """Live state, roots, store, unfinished operation and audit."""
     notices(console, answer)
-    live(console, answer.current)
-    operation = "none"
+    headline(console, answer, answer.current)
+    operation = "nothing"
     if answer.operation is not None:
         operation = f"{answer.operation.event_type} of {answer.operation.started_at}, {answer.operation.phase}"
     head = f", head {answer.audit.head[:16]}…" if answer.audit.events else ""
+    console.print()
     grid(
         console,
         (
+            ("Live", "equals no backup" if answer.current.version is None else f"equals {answer.current.version}"),
+            *(("Drift", drift.path) for drift in answer.current.drift),
             ("User scope", answer.roots.user_root),
             ("Project scope", answer.roots.project_root or "the same folder"),
             ("Store", answer.store.path),
-            ("Backups", f"{count(answer.store.backups, 'backup')} in the store, {size(answer.store.stored_bytes)}"),
+            ("", f"{count(answer.store.backups, 'backup')}, {size(answer.store.stored_bytes)}"),
             ("Unfinished", operation),
             ("Audit", f"{count(answer.audit.events, 'event')}{head}"),
         ),
     )
-    line(console, for_terminal(answer.summary), "bold")
     next_step(console, answer.next_step)
 
 

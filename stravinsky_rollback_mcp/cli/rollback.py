@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 import click
 
 from stravinsky_rollback_mcp.cli.backup import list_backups, show_backup
-from stravinsky_rollback_mcp.cli.terminal import Decorated, Terminal, with_terminal
+from stravinsky_rollback_mcp.cli.terminal import Decorated, Terminal, example, with_terminal
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 if TYPE_CHECKING:
-    from stravinsky_rollback_mcp.core.outcome import Restored
     from stravinsky_rollback_mcp.schema import RestoreResult
     from stravinsky_rollback_mcp.service import Caller, Consent, RollbackService
 
@@ -30,7 +29,7 @@ def rollback() -> None:
     """Go back to a backup, or a step back and forth."""
 
 
-@rollback.command(epilog="Example: stravinsky-rollback rollback to v1 --only ~/.claude/hooks --dry-run")
+@rollback.command(epilog=example("rollback to v1 --only ~/.claude/hooks --dry-run"))
 @click.argument("version")
 @click.option("--only", multiple=True, metavar="PATH", help="Bring back this path alone; may be repeated.")
 @click.option("--scope", type=click.Choice(["user", "project"]), help="Bring back one scope alone.")
@@ -42,7 +41,7 @@ def to(terminal: Terminal, *, version: str, only: tuple[str, ...], scope: str | 
     All of it or nothing. What is replaced is backed up first; `undo` takes the rollback back.
     """
 
-    def perform(service: "RollbackService", caller: "Caller", consent: "Consent") -> "Awaitable[Restored]":
+    def perform(service: "RollbackService", caller: "Caller", consent: "Consent") -> "Awaitable[object]":
         from stravinsky_rollback_mcp.service import Scope
 
         wanted = None if scope is None else Scope(scope)
@@ -52,7 +51,7 @@ def to(terminal: Terminal, *, version: str, only: tuple[str, ...], scope: str | 
     _restore(terminal, "rollback_to", asked, perform, dry_run=dry_run, yes=yes)
 
 
-@click.command(epilog="Example: stravinsky-rollback undo --dry-run")
+@click.command(epilog=example("undo --dry-run"))
 @with_consent
 @with_terminal
 def undo(terminal: Terminal, *, dry_run: bool, yes: bool) -> None:
@@ -70,7 +69,7 @@ def undo(terminal: Terminal, *, dry_run: bool, yes: bool) -> None:
     )
 
 
-@click.command(epilog="Example: stravinsky-rollback redo --yes")
+@click.command(epilog=example("redo --yes"))
 @with_consent
 @with_terminal
 def redo(terminal: Terminal, *, dry_run: bool, yes: bool) -> None:
@@ -93,7 +92,7 @@ def _restore(
     terminal: Terminal,
     operation: str,
     asked: Mapping[str, object],
-    perform: "Callable[[RollbackService, Caller, Consent], Awaitable[Restored]]",
+    perform: "Callable[[RollbackService, Caller, Consent], Awaitable[object]]",
     *,
     dry_run: bool,
     yes: bool,
@@ -102,11 +101,12 @@ def _restore(
     from stravinsky_rollback_mcp.schema import RestoreResult
     from stravinsky_rollback_mcp.service import Consent
 
+    notices: tuple[str, ...] = ()
     if not dry_run:
         # What was interrupted is ended first: else the plan would be of a state that the next writer changes.
-        terminal.ask(lambda service, caller: service.resume(caller))
+        notices = terminal.ask(lambda service, caller: service.resume(caller)).notices
     outcome = terminal.ask(lambda service, caller: perform(service, caller, Consent(dry_run=True)))
-    plan = RestoreResult.model_validate(outcome)
+    plan = _with_notices(RestoreResult.model_validate(outcome), notices)
     if dry_run or plan.already_at_target:
         terminal.show(plan, render.plan)
         return
@@ -114,8 +114,13 @@ def _restore(
         _require_agreement(terminal, operation, asked, plan)
     consent = Consent(accept=tuple(plan.security_changes), plan_id=plan.plan_id)
     done = terminal.ask(lambda service, caller: perform(service, caller, consent))
+    answer = _with_notices(RestoreResult.model_validate(done), notices)
     # Who was asked has just seen the changes.
-    terminal.show(RestoreResult.model_validate(done), render.restored if yes else render.restored_in_short)
+    terminal.show(answer, render.restored if yes else render.restored_in_short)
+
+
+def _with_notices(answer: "RestoreResult", notices: tuple[str, ...]) -> "RestoreResult":
+    return answer.model_copy(update={"notices": [*notices, *answer.notices]})
 
 
 def _require_agreement(terminal: Terminal, operation: str, asked: Mapping[str, object], plan: "RestoreResult") -> None:

@@ -2,13 +2,13 @@
 
 import click
 
-from stravinsky_rollback_mcp.cli.terminal import Terminal, with_terminal
+from stravinsky_rollback_mcp.cli.terminal import Terminal, example, with_terminal
 
 
-@click.command(epilog="Example: stravinsky-rollback status --json")
+@click.command(epilog=example("status --json"))
 @with_terminal
 def status(terminal: Terminal) -> None:
-    """Show what is live, what is stored, and whether anything is unfinished."""
+    """Show what is live, stored and unfinished."""
     from stravinsky_rollback_mcp.cli import render
     from stravinsky_rollback_mcp.schema import StatusResult
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stravinsky_rollback_mcp.cli.render import grid, line, live, next_step, notices, paragraph
+from stravinsky_rollback_mcp.cli.render import grid, headline, line, next_step, notices, paragraph
 from stravinsky_rollback_mcp.cli.words import age, for_terminal, inert, moment, size, targets
 from stravinsky_rollback_mcp.schema import Backup, Event, ListBackupsResult, QueryAuditResult, VerifyResult
 
@@ -28,7 +28,7 @@ _NUMBERS = frozenset({"Files", "Size", "Seq"})
 def backups(console: Console, answer: ListBackupsResult) -> None:
     """A page of backups below what is live."""
     notices(console, answer)
-    live(console, answer.current)
+    headline(console, answer, answer.current)
     if answer.backups:
         console.print()
         rows = [
@@ -44,10 +44,8 @@ def backups(console: Console, answer: ListBackupsResult) -> None:
         ]
         header = ("Version", "When", "Kind", "Files", "Size", "Status")
         _two_lines_each(console, header, rows, [_below_backup(item, answer) for item in answer.backups])
-        console.print()
-    line(console, for_terminal(answer.summary), "bold")
     if answer.next_cursor is not None:
-        next_step(console, f"More: --cursor {answer.next_cursor}")
+        line(console, f"More with --cursor {answer.next_cursor}", "dim")
     next_step(console, answer.next_step)
 
 
@@ -131,7 +129,7 @@ def events(console: Console, answer: QueryAuditResult) -> None:
         _events_of_a_day(console, day, batch)
     line(console, for_terminal(answer.summary), "bold" if answer.chain.intact else "bold red")
     if answer.next_cursor is not None:
-        next_step(console, f"More: --cursor {answer.next_cursor}")
+        line(console, f"More with --cursor {answer.next_cursor}", "dim")
     next_step(console, answer.next_step)
 
 

@@ -11,21 +11,21 @@ import io
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 import click
 
 from stravinsky_rollback_mcp.errors import EXIT_DONE, Code, RollbackError, exit_code
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
     from rich.console import Console
 
     from stravinsky_rollback_mcp.config import Config
+    from stravinsky_rollback_mcp.schema import Spoken
     from stravinsky_rollback_mcp.service import Caller, RollbackService
 
 Outcome = TypeVar("Outcome")
-Answer = TypeVar("Answer", bound="BaseModel")
+Answer = TypeVar("Answer", bound="Spoken")
 Decorated = TypeVar("Decorated", bound=Callable[..., object])
 
 _PATIENCE_SECONDS = 1.0
@@ -65,6 +65,11 @@ _COMMON = (
     click.option("--quiet", is_flag=True, help="Print nothing when all went well."),
     click.option("--no-color", is_flag=True, help="Plain text, also on a terminal."),
 )
+
+
+def example(words: str) -> str:
+    """The end of a command's help; the first character keeps its lines as they are."""
+    return f"\b\nExample:\n  stravinsky-rollback {words}"
 
 
 def _words(context: click.Context) -> str:
@@ -137,7 +142,7 @@ class Terminal:
         """Wait for the request; a person who waits longer than a moment sees that something is being done."""
         import anyio
 
-        if self.options.as_json or self.options.is_quiet or not sys.stderr.isatty():
+        if self.options.as_json or self.options.is_quiet or not _is_terminal(sys.stderr):
             return await request()
         failure: Exception | None = None
         outcome: list[Outcome] = []
@@ -165,7 +170,7 @@ class Terminal:
     @property
     def can_ask(self) -> bool:
         """Whether a person sits at the other end of standard input."""
-        return click.get_text_stream("stdin").isatty()
+        return _is_terminal(sys.stdin)
 
     def confirms(self, question: str) -> bool:
         """The person's answer; no answer is no."""
@@ -210,6 +215,11 @@ class Terminal:
         if self.options.is_plain or console.no_color:
             return Console(stderr=is_error, markup=False, emoji=False, highlight=False, color_system=None)
         return console
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """Whether a person is there; a stream that was closed before we began is None."""
+    return stream is not None and stream.isatty()
 
 
 def _login_name() -> str:

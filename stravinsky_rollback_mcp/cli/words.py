@@ -56,7 +56,7 @@ def moment(timestamp: str) -> datetime | None:
 
 
 def age(timestamp: str, now: str) -> str:
-    """``5 min ago`` within a day, then ``3 d ago``, after a month the date; at most ten characters."""
+    """``just now``, ``5 min ago``, ``7 h ago``, ``3 d ago``, after a month the date; at most ten characters."""
     then, present = moment(timestamp), moment(now)
     if then is None or present is None:
         return "?"
@@ -66,7 +66,7 @@ def age(timestamp: str, now: str) -> str:
     for unit, length in (("d", _DAY), ("h", _HOUR), ("min", _MINUTE)):
         if seconds >= length:
             return f"{seconds // length} {unit} ago"
-    return f"{seconds} s ago"
+    return "just now"
 
 
 def targets(ids: Iterable[str]) -> str:

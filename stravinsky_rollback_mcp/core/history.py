@@ -6,7 +6,7 @@ along these states; anything else that brings a new state drops what lay ahead o
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core.model import AuditRecord, EventType, Scope, View
 from stravinsky_rollback_mcp.errors import Code, RollbackError
@@ -51,12 +51,14 @@ class Timeline:
 class Walk:
     """A step along the timeline: the state to bring back, and what that takes back.
 
-    ``taken_back`` is None when it is an edit that nobody announced. ``next_undo`` says in words what a further undo
-    would take back. ``unavailable`` are versions that were passed over because no backup holds them any more.
+    ``taken_back`` is None when it is an edit that nobody announced. ``next_undo`` is what a further undo would take
+    back, None when there is nothing earlier. ``unavailable`` are versions that were passed over because no backup
+    holds them any more.
     """
 
     state: KnownState
     taken_back: KnownState | None
+    next_undo: KnownState | None
     foreign: tuple[KnownState, ...]
     unavailable: tuple[str, ...]
 
@@ -75,6 +77,7 @@ def timeline(records: Iterable[AuditRecord], view: View) -> Timeline:
             places = [place for place, state in enumerate(states) if state.seq == draft.restores]
             if places:
                 cursor = places[-1]
+                states[cursor] = _as_found(states[cursor], {item.target: item.digest for item in draft.state})
                 continue
         digests = dict(states[cursor].digests) if states else {}
         for item in draft.state:
@@ -101,6 +104,19 @@ def timeline(records: Iterable[AuditRecord], view: View) -> Timeline:
     return Timeline(states=tuple(states), cursor=cursor)
 
 
+def arrived(known: Timeline, state: KnownState, live: Mapping[str, str]) -> Timeline:
+    """The timeline at a state that is live as far as it can be: a step to it would change nothing."""
+    place = known.states.index(state)
+    states = (*known.states[:place], _as_found(state, live), *known.states[place + 1 :])
+    return Timeline(states=states, cursor=place)
+
+
+def _as_found(state: KnownState, live: Mapping[str, str]) -> KnownState:
+    """What no backup holds has to stay and may make a state another one; its place in the sequence stays the same."""
+    digests = {target: live.get(target) or digest for target, digest in state.digests.items()}
+    return replace(state, digests=digests)
+
+
 def undo(known: Timeline, live: Mapping[str, str], held: frozenset[tuple[str, str]], project: str | None) -> Walk:
     """The state that undo brings back: the last known one after an outside edit, else the one before it.
 
@@ -118,7 +134,13 @@ def undo(known: Timeline, live: Mapping[str, str], held: frozenset[tuple[str, st
                 "the last known state is no longer in any backup.",
                 "see list_backups and use rollback_to.",
             )
-        return Walk(state=here, taken_back=None, foreign=(), unavailable=())
+        return Walk(
+            state=here,
+            taken_back=None,
+            next_undo=_next_undo(known, known.cursor, live, held),
+            foreign=(),
+            unavailable=(),
+        )
     passed: list[str] = []
     for place in range(known.cursor - 1, -1, -1):
         state = known.states[place]
@@ -129,7 +151,13 @@ def undo(known: Timeline, live: Mapping[str, str], held: frozenset[tuple[str, st
             continue
         between = known.states[place + 1 : known.cursor + 1]
         foreign = tuple(step for step in between if step.project != project)
-        return Walk(state=state, taken_back=here, foreign=foreign, unavailable=tuple(passed))
+        return Walk(
+            state=state,
+            taken_back=here,
+            next_undo=_next_undo(known, place, live, held),
+            foreign=foreign,
+            unavailable=tuple(passed),
+        )
     earliest = known.states[0]
     raise RollbackError(
         Code.NOTHING_TO_UNDO,
@@ -149,17 +177,33 @@ def redo(known: Timeline, live: Mapping[str, str], held: frozenset[tuple[str, st
             "undo takes that change back; list_backups shows every version for rollback_to.",
         )
     passed: list[str] = []
-    for state in known.states[known.cursor + 1 :]:
-        if state.equals(live):
+    for place, state in enumerate(known.states):
+        if place <= known.cursor or state.equals(live):
             continue
         if not _is_held(state, live, held):
             passed.append(state.version or state.timestamp)
             continue
         foreign = (state,) if state.project != project else ()
-        return Walk(state=state, taken_back=here, foreign=foreign, unavailable=tuple(passed))
+        return Walk(
+            state=state,
+            taken_back=here,
+            next_undo=_next_undo(known, place, live, held),
+            foreign=foreign,
+            unavailable=tuple(passed),
+        )
     raise RollbackError(
         Code.NOTHING_TO_REDO, "nothing was undone that could be redone.", "list_backups shows every known version."
     )
+
+
+def _next_undo(
+    known: Timeline, place: int, live: Mapping[str, str], held: frozenset[tuple[str, str]]
+) -> KnownState | None:
+    """What an undo would take back once the state at ``place`` is live."""
+    state = known.states[place]
+    after = {**live, **state.digests}
+    earlier = (one for one in known.states[:place] if not one.equals(after) and _is_held(one, after, held))
+    return state if any(earlier) else None
 
 
 def _is_held(state: KnownState, live: Mapping[str, str], held: frozenset[tuple[str, str]]) -> bool:

@@ -203,7 +203,7 @@ class _Source:
         self._stored = stored
         self._left = _unpacked_bytes(stored)
         self._digest = hashlib.sha256()
-        self._buffer = b""
+        self._buffer: bytes = b""
         self._offset = 0
         self._unpacker = deflate.decompressobj(_GZIP) if stored.kind is Kind.DIRECTORY else None
         try:

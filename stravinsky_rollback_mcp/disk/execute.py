@@ -257,7 +257,7 @@ class Executor:
             "  stravinsky-rollback recovery resume\n"
         )
         with suppress(RollbackError):
-            self._files.write_file(f"{self._journal.folder}/RECOVERY.md", text.encode("utf-8", "replace"))
+            self._journal.explain(text)
         return RollbackError(
             Code.NEEDS_ATTENTION,
             f"the operation failed ({failed.code}: {failed.message}) and could not be taken back ({error}). {trees}",
@@ -285,8 +285,6 @@ class Executor:
             self._tell(journal, outcome)
         else:
             self._clean_up(journal)
-        with suppress(RollbackError):
-            self._files.remove_file(f"{self._journal.folder}/RECOVERY.md")
         self._journal.remove()
 
     def _tell(self, journal: Journal, outcome: AuditDraft) -> None:
@@ -349,9 +347,7 @@ class Executor:
         except _TROUBLE as error:
             interrupted = RollbackError(Code.INTERNAL, "the process ended in the middle of it.")
             raise self._attention(journal, interrupted, error) from error
-        return Recovered(
-            operation_id=journal.operation_id, event_type=journal.outcome.event_type, finished=finished
-        )
+        return Recovered(operation_id=journal.operation_id, event_type=journal.outcome.event_type, finished=finished)
 
 
 def _missing_folders(orders: Sequence[Order]) -> tuple[str, ...]:

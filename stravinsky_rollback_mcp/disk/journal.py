@@ -9,6 +9,7 @@ from stravinsky_rollback_mcp.disk.scan import ChangedWhileReadError, read_file
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 MAX_BYTES = 64 << 20
+_EXPLANATION = "RECOVERY.md"
 _ATTEMPTS = 4  # readers hold no lock: the record may be replaced or removed while they read it
 
 
@@ -43,14 +44,19 @@ class JournalFile:
         self._files.phase = journal.phase
 
     def adopt(self, journal: Journal | None) -> None:
-        """Go on from what another process recorded: its phase is durable already. Half written records go."""
+        """Go on from what another process recorded, whose phase is durable already; what it left half written goes."""
         self._files.phase = None if journal is None else journal.phase
         for name in sorted(os.listdir(self.folder)):
-            if name.endswith(".tmp"):
+            if name.endswith(".tmp") or (name == _EXPLANATION and journal is None):
                 self._files.remove_file(f"{self.folder}/{name}")
+
+    def explain(self, text: str) -> None:
+        """Tell a person, beside the record, what is to be done."""
+        self._files.write_file(f"{self.folder}/{_EXPLANATION}", text.encode("utf-8", "replace"))
 
     def remove(self) -> None:
         """The operation is over and its slots are gone."""
+        self._files.remove_file(f"{self.folder}/{_EXPLANATION}")
         self._files.remove_file(self._path)
         self._files.sync_folder(self.folder)
         self._files.phase = None

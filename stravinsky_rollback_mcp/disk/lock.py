@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.errors import Code, RollbackError
@@ -17,7 +17,7 @@ _MAX_NOTE_BYTES = 2048  # a letter takes up to twelve bytes in JSON
 
 
 @contextlib.contextmanager
-def exclusive(path: str, files: Files, *, timeout_seconds: float, holder: str) -> Iterator[None]:
+def exclusive(path: str, files: Files, *, timeout_seconds: float, holder: str) -> Generator[None]:
     """Hold the lock file at ``path``; raises ``busy``, naming the holder, when it is not free in time.
 
     The file is opened without following links, is never deleted (two owners would be possible), and is closed on

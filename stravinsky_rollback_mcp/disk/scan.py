@@ -8,6 +8,7 @@ import errno
 import hashlib
 import os
 import stat
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +22,9 @@ from stravinsky_rollback_mcp.errors import Code, RollbackError
 READ_BYTES = 1 << 20
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-# The clock that time stamps are taken from; it stands still for up to 10 ms (CONFIG_HZ=100). macOS has no such clock.
-_STAMP_CLOCK = getattr(time, "CLOCK_REALTIME_COARSE", time.CLOCK_REALTIME)
+# The clock that time stamps are taken from; Linux's (CLOCK_REALTIME_COARSE, which Python does not name) stands still
+# for up to 10 ms (CONFIG_HZ=100).
+_STAMP_CLOCK = 5 if sys.platform == "linux" else time.CLOCK_REALTIME
 _LONGEST_TICK_NS = 10_000_000
 
 Signature = tuple[tuple[str, int, int, int, int, int, int], ...]

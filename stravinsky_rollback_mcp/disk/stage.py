@@ -2,6 +2,7 @@
 
 import os
 import stat
+from typing import Self
 
 from stravinsky_rollback_mcp.core.model import Entry, EntryType, Kind
 from stravinsky_rollback_mcp.core.plan import Step
@@ -56,7 +57,7 @@ class _Folders:
         self._top = top
         self._open: list[tuple[str, int]] = []
 
-    def __enter__(self) -> "_Folders":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -169,9 +170,7 @@ class _Stage:
                     f"{path} is a special file that cannot be linked into the new tree.",
                     "move it away by hand, then try again.",
                 )
-            entry = Entry(
-                path=path, type=EntryType.FILE, mode=status.st_mode & 0o777, mtime_ns=status.st_mtime_ns
-            )
+            entry = Entry(path=path, type=EntryType.FILE, mode=status.st_mode & 0o777, mtime_ns=status.st_mtime_ns)
             self._copy(entry, source, target, name)
 
     def _finish_folder(self, entry: Entry) -> None:

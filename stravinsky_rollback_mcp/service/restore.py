@@ -219,7 +219,8 @@ def _summary(intent: Intent, *, applied: bool) -> str:
     if intent.undone is None:
         return f"{done} {names} to {intent.to_version}."
     verb = {EventType.UNDO: "takes back", EventType.REDO: "brings again"}[plan.operation]
-    return f"{done} {names}: this {verb} the {intent.undone.operation} of {intent.undone.at}."
+    what = intent.undone.operation.removeprefix("manual_").replace("_", " ")
+    return f"{done} {names}: this {verb} the {what} of {intent.undone.at}."
 
 
 def _next_step(intent: Intent, *, applied: bool) -> str:

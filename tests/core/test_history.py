@@ -227,6 +227,59 @@ def test_undoing_to_the_end_comes_to_the_first_state(script: list[tuple[str, str
     assert live == first
 
 
+@given(commands)
+def test_what_the_next_undo_takes_back_is_known_before(script: list[tuple[str, str]]) -> None:
+    """History 5: each step says what a further undo would take back, and that is what it then does."""
+    store, live = Store(), state("0")
+    for command, target in script:
+        if command == "edit":
+            live = state(target)
+        elif command == "rollback":
+            live = store.roll(live, state(target))
+        elif command == "backup":
+            store.backup(live)
+        else:
+            operation = EventType.UNDO if command == "undo" else EventType.REDO
+            if refusal(store, live, operation) is not None:
+                continue
+            step, live = store.walk(live, operation)
+            if step.next_undo is None:
+                assert refusal(store, live, EventType.UNDO) is Code.NOTHING_TO_UNDO
+            else:
+                further = history.undo(store.timeline(), live, frozenset(store.held), "/work/a")
+                assert further.taken_back is not None
+                assert further.taken_back.seq == step.next_undo.seq
+
+
+def test_an_undo_that_had_to_leave_something_in_place_goes_on_all_the_same() -> None:
+    """A folder with node_modules stays where it is, so the digest is another; the place in the sequence is not.
+
+    Once, such an undo counted as a new state, and a second undo brought back what the first had taken away.
+    """
+    store = Store()
+    for digest in "ABC":
+        store.backup(state(digest))
+    store.add(EventType.UNDO, state("B+"), restores=2)
+    found = store.timeline()
+    assert ([item.digests["user.hooks"] for item in found.states], found.cursor) == (["A", "B+", "C"], 1)
+    held = frozenset(store.held)
+    assert history.undo(found, state("B+"), held, "/work/a").state.digests == state("A")
+    assert history.redo(found, state("B+"), held, "/work/a").state.digests == state("C")
+
+
+def test_a_state_that_differs_only_in_what_has_to_stay_is_passed_over() -> None:
+    """A step to it would change nothing, so undo goes on to the state before it instead of standing still for ever."""
+    store = Store()
+    for digest in "ABC":
+        store.backup(state(digest))
+    held = frozenset(store.held)
+    first = history.undo(store.timeline(), state("C"), held, "/work/a")
+    stands = history.arrived(store.timeline(), first.state, state("C"))
+    assert stands.current is not None
+    assert (stands.current.seq, stands.current.digests) == (2, state("C"))
+    assert history.undo(stands, state("C"), held, "/work/a").state.digests == state("A")
+
+
 def refusal(store: Store, live: Digests, operation: EventType) -> Code | None:
     """The code with which a step would be refused; the refusal says what to do instead."""
     move = history.undo if operation is EventType.UNDO else history.redo

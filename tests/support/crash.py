@@ -8,12 +8,14 @@ after it), ``FailAt`` makes the call fail like a disk does, ``KillAt`` is a real
 
 import asyncio
 import errno
+import json
 import os
 import shutil
 import signal
 import socket
 import stat
 import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,7 +121,7 @@ class NoExchange(Files):
 
     downgrades = 0
 
-    def exchange(self, first: str, second: str) -> bool:
+    def exchange(self, first: str, second: str) -> bool:  # noqa: ARG002
         """Refused, after the order rule was checked."""
         self._require_prepared(first)
         self.downgrades += 1
@@ -131,7 +133,7 @@ class NoFlags(Files):
 
     downgrades = 0
 
-    def _renameat2(self, source: str, destination: str, flag: int) -> bool:
+    def _renameat2(self, source: str, destination: str, flag: int) -> bool:  # noqa: ARG002
         self.downgrades += 1
         return False
 
@@ -147,6 +149,7 @@ class World:
     home: Path = field(init=False)
     project: Path = field(init=False)
     store: Path = field(init=False)
+    _runner: asyncio.Runner = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.home = self.root / "live" / "home"
@@ -177,13 +180,13 @@ class World:
 
         return self._runner.run(whole())
 
-    def save(self) -> None:
+    def save(self, name: str = "saved") -> None:
         """Keep the present moment for ``reset``."""
-        _copy(self.root / "live", self.root / "saved")
+        _copy(self.root / "live", self.root / name)
 
-    def reset(self) -> None:
+    def reset(self, name: str = "saved") -> None:
         """Everything as it was when it was saved, at the same paths."""
-        _copy(self.root / "saved", self.root / "live")
+        _copy(self.root / name, self.root / "live")
 
     def fingerprint(self) -> Fingerprint:
         """Everything below home and project but the store: types, modes, bytes, links and times.
@@ -360,6 +363,77 @@ def change_small(world: World) -> None:
     (world.home / ".claude" / "settings.json").write_text(SETTINGS_TWO, encoding="utf-8")
 
 
+# -- worlds in which an operation is about to happen ----------------------------------------------------------------
+
+
+def _backed_up(world: World) -> None:
+    world.run(world.service().create_backup(PERSON, version="v1"))
+
+
+def before_rollback(world: World) -> None:
+    """A backup, then edits of every kind."""
+    small(world)
+    _backed_up(world)
+    change_small(world)
+
+
+def before_rich_rollback(world: World) -> None:
+    """The same with all oddities."""
+    rich(world)
+    _backed_up(world)
+    change_rich(world)
+
+
+def before_undo(world: World) -> None:
+    """A rollback was done."""
+    before_rollback(world)
+    perform(world, "rollback")
+
+
+def before_redo(world: World) -> None:
+    """A rollback was done and taken back."""
+    before_undo(world)
+    perform(world, "undo")
+
+
+def before_bringing_back(world: World) -> None:
+    """Both configuration folders were deleted with everything in them."""
+    plant(
+        world,
+        {
+            "home": {".claude": {"hooks": {"guard.py": guard("one")}, "settings.json": SETTINGS_ONE}},
+            "project": {".claude": {"commands": {"a.md": "A\n"}, "settings.json": SETTINGS_ONE}},
+        },
+    )
+    _backed_up(world)
+    shutil.rmtree(world.home / ".claude")
+    shutil.rmtree(world.project / ".claude")
+
+
+def before_removal(world: World) -> None:
+    """Everything came after the backup, so that going back removes it; what no backup holds has to stay."""
+    plant(world, {"home": {".claude": {"CLAUDE.md": "mine\n"}}, "project": {".claude": {}}})
+    _backed_up(world)
+    claude: Spec = {
+        "hooks": {"guard.py": guard("one"), "node_modules": {"m.js": "m\n"}},
+        "commands": {"a.md": "A\n"},
+        "settings.json": SETTINGS_ONE,
+    }
+    plant(world, {"home": {".claude": claude}, "project": {".claude": {"settings.local.json": "{}\n"}}})
+
+
+SITUATIONS: Mapping[str, tuple[Callable[[World], None], str]] = {
+    "rollback": (before_rollback, "rollback"),
+    "rich rollback": (before_rich_rollback, "rollback"),
+    "partial rollback": (before_rollback, "only"),
+    "undo": (before_undo, "undo"),
+    "redo": (before_redo, "redo"),
+    "rollback that brings all back": (before_bringing_back, "rollback"),
+    "rollback that removes": (before_removal, "rollback"),
+    "backup": (before_rollback, "backup"),
+}
+
+
 # -- cases ----------------------------------------------------------------------------------------------------------
 
 
@@ -398,24 +472,34 @@ ACTS: Mapping[str, Act] = {
 }
 
 
-def prepare(world: World, name: str) -> Case:
-    """Save the world as it is now, and find out by a clean run what the operation makes of it."""
-    act = ACTS[name]
-    consent = Consent()
-    if name != "backup":
-        plan = world.run(act(world.service(), Consent(dry_run=True)))
-        assert isinstance(plan, Restored)
-        assert any(change.action != "none" for change in plan.changes)
-        consent = Consent(accept=plan.security_changes)
+def consent_for(world: World, name: str) -> Consent:
+    """What a person would have to agree to."""
+    if name == "backup":
+        return Consent()
+    plan = world.run(ACTS[name](world.service(), Consent(dry_run=True)))
+    assert isinstance(plan, Restored)
+    assert any(change.action != "none" for change in plan.changes)
+    return Consent(accept=plan.security_changes)
+
+
+def perform(world: World, name: str, files: Files | None = None) -> Restored | BackupCreated:
+    """Do it, with consent."""
+    return world.run(ACTS[name](world.service(files), consent_for(world, name)))
+
+
+def prepare(world: World, situation: str, files: Callable[[Log], Files] = lambda log: Files(observe=log)) -> Case:
+    """Build the situation and save it, and find out by a clean run what the operation makes of it."""
+    build_up, name = SITUATIONS[situation]
+    build_up(world)
+    consent = consent_for(world, name)
     world.save()
     old = world.fingerprint()
     intents = len(_outcomes(world))
     log = Log()
-    world.run(act(world.service(Files(observe=log)), consent))
+    world.run(ACTS[name](world.service(files(log)), consent))
     new = world.fingerprint()
-    return Case(
-        world=world, name=name, consent=consent, old=old, new=new, calls=tuple(log.calls), intents=intents
-    )
+    calls = tuple(log.calls)
+    return Case(world=world, name=name, consent=consent, old=old, new=new, calls=calls, intents=intents)
 
 
 def judge(case: Case, where: object) -> bool:
@@ -468,3 +552,25 @@ def difference(case: Case, live: Fingerprint) -> dict[str, object]:
         "not as before": sorted(path for path in case.old.keys() | live.keys() if case.old.get(path) != live.get(path)),
         "not as meant": sorted(path for path in case.new.keys() | live.keys() if case.new.get(path) != live.get(path)),
     }
+
+
+# -- real deaths ----------------------------------------------------------------------------------------------------
+
+
+def die(root: str, name: str, number: int, accept: str) -> None:
+    """Perform an operation in this process and be killed before its N-th mutating call; for child processes."""
+    world = World(Path(root))
+    consent = Consent(accept=tuple(json.loads(accept)))
+    world.run(ACTS[name](world.service(Files(observe=KillAt(number))), consent))
+
+
+def kill_at(case: Case, number: int) -> int:
+    """Perform the case in a child process that is killed before its N-th mutating call; the child's return code."""
+    code = "import json, sys; from support.crash import die; die(*json.loads(sys.argv[1]))"
+    arguments = json.dumps([str(case.world.root), case.name, number, json.dumps(case.consent.accept)])
+    tests = str(Path(__file__).resolve().parent.parent)
+    environ = {**os.environ, "HOME": str(case.world.home), "PYTHONPATH": tests, "PYTHONDONTWRITEBYTECODE": "1"}
+    child = subprocess.run(
+        [sys.executable, "-c", code, arguments], env=environ, cwd=case.world.project, check=False, timeout=30
+    )
+    return child.returncode

@@ -18,6 +18,7 @@ from stravinsky_rollback_mcp.core.model import AuditDraft, AuditRecord, Kind
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 FORMAT = 1
+_MAX_INODE_DIGITS = 20
 
 
 class Phase(StrEnum):
@@ -98,12 +99,12 @@ def _encode_target(target: JournalTarget) -> dict[str, object]:
         "want_new": target.want_new,
         "old_digest": target.old_digest,
         "new_digest": target.new_digest,
-        "new_inode": target.new_inode,
+        "new_inode": str(target.new_inode),  # 64 bits without a sign, which some file systems use up
     }
 
 
 def decode(content: bytes) -> Journal:
-    """The operation that the bytes record. Raises ``needs_attention`` when they are damaged: then nothing is touched."""
+    """The operation that the bytes record. Raises ``needs_attention`` when they are damaged: nothing is touched."""
     try:
         outer = Members(from_json(content))
         require_format(outer.raw, FORMAT, "journal")
@@ -151,5 +152,11 @@ def _decode_target(members: Members) -> JournalTarget:
         want_new=members.truth("want_new"),
         old_digest=members.text("old_digest"),
         new_digest=members.text("new_digest"),
-        new_inode=members.number("new_inode"),
+        new_inode=_decode_inode(members.text("new_inode")),
     )
+
+
+def _decode_inode(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_INODE_DIGITS):
+        raise ValueError("new_inode is not a number")
+    return int(text)

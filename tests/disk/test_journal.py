@@ -1,0 +1,117 @@
+"""The journal on disk: a record that cannot be obeyed stops everything, and nothing is touched."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.crash import PERSON, Case, CrashAt, CrashedError, World, prepare
+
+from stravinsky_rollback_mcp.disk.atomic import Files
+from stravinsky_rollback_mcp.errors import Code, RollbackError
+from stravinsky_rollback_mcp.service import Consent
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A home and a project with a store."""
+    made = World(tmp_path / "w")
+    yield made
+    made.close()
+
+
+def half_done(world: World) -> Case:
+    """A rollback of which some targets are exchanged and some are not, when its process died."""
+    case = prepare(world, "rollback")
+    first = next(number for number, (call, _) in enumerate(case.calls, 1) if call == "renameat2")
+    world.reset()
+    with pytest.raises(CrashedError):
+        case.perform(Files(observe=CrashAt(first + 2)))
+    return case
+
+
+def newer(content: bytes) -> bytes:
+    """The same record as a later program would write it."""
+    return json.dumps({**json.loads(content), "format": 99}).encode()
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "torn": lambda content: content[:-100],
+    "empty": lambda _: b"",
+    "edited": lambda content: content.replace(b"PREPARED", b"ABORTED "),
+    "another phase": lambda content: content.replace(b"PREPARED", b"COMMITTED"),
+    "a flipped bit": lambda content: bytes([content[0] ^ 1]) + content[1:],
+    "newer": newer,
+    "zeros": lambda _: b"\0" * 4096,
+    "twice": lambda content: content * 2,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_journal_stops_everything(world: World, damage: Callable[[bytes], bytes]) -> None:
+    """Change nothing, refuse every mutation, say where to look; readers go on (reliability.md, row 32)."""
+    half_done(world)
+    path = world.store / "recovery" / "journal.json"
+    path.write_bytes(damage(path.read_bytes()))
+    before, record = world.fingerprint(), path.read_bytes()
+    service = world.service()
+    for request in (
+        lambda: service.resume(PERSON),
+        lambda: service.create_backup(PERSON, version="v2"),
+        lambda: service.rollback_to(PERSON, version="v1", consent=Consent()),
+        lambda: service.undo(PERSON, consent=Consent()),
+    ):
+        with pytest.raises(RollbackError) as caught:
+            world.run(request())
+        assert caught.value.code is Code.NEEDS_ATTENTION
+    assert (world.fingerprint(), path.read_bytes()) == (before, record)
+    assert any(".stravinsky-" in name for name in before)
+    world.run(service.verify_backups(PERSON))
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "fifo", "huge"])
+def test_something_else_in_its_place_stops_everything_too(world: World, kind: str) -> None:
+    """What is there and no record of ours may hide one; a FIFO must not make us wait."""
+    half_done(world)
+    path = world.store / "recovery" / "journal.json"
+    content = path.read_bytes()
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "link":
+        (world.root / "elsewhere.json").write_bytes(content)
+        path.symlink_to(world.root / "elsewhere.json")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+    before = world.fingerprint()
+    with pytest.raises(RollbackError) as caught:
+        world.resume()
+    assert caught.value.code is Code.NEEDS_ATTENTION
+    assert world.fingerprint() == before
+
+
+def test_the_way_out_that_the_refusal_names_works(world: World) -> None:
+    """The record put back as it was, the next recovery ends the operation."""
+    case = half_done(world)
+    path = world.store / "recovery" / "journal.json"
+    content = path.read_bytes()
+    path.write_bytes(content[:50])
+    with pytest.raises(RollbackError):
+        world.resume()
+    path.write_bytes(content)
+    assert world.resume().recovered
+    assert world.fingerprint() == case.old
+
+
+def test_half_written_records_are_swept(world: World) -> None:
+    """A kill before the rename leaves a temporary file, which means nothing (reliability.md, 3.1, first row)."""
+    prepare(world, "rollback")
+    world.reset()
+    (world.store / "recovery" / "journal.json.0a0b0c0d.tmp").write_bytes(b"{")
+    (world.store / "recovery" / "RECOVERY.md").write_bytes(b"of another time")
+    assert not world.resume().recovered
+    assert os.listdir(world.store / "recovery") == []
