@@ -82,5 +82,6 @@ class RollbackError(Exception):
         self.lines = lines
 
     def __str__(self) -> str:
-        text = f"{self.code}: {self.message}"
-        return f"{text} Next: {self.hint}" if self.hint else text
+        text = "\n- ".join((f"{self.code}: {self.message}", *self.lines))
+        separator = "\n" if self.lines else " "
+        return f"{text}{separator}Next: {self.hint}" if self.hint else text

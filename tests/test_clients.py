@@ -293,12 +293,15 @@ class ClaudeCode:
     def session(self, *script: Json, options: tuple[str, ...] = (), is_deferring: bool = False) -> list[Json]:
         """One session in which the model does what the script says; returns the requests that the model got.
 
+        It begins once the server's automatic backup is there, as it would with a model that takes its time.
         ``is_deferring`` is Claude Code's default: a model is shown the names of our tools, and looks up the schemas.
         """
+        steps = [*script, {"text": "the script is done"}]
+        steps[0] = {**steps[0], "after": str(self.home / ".stravinsky" / "rollback" / "latest.json")}
         (self.scratch / "requests.jsonl").unlink(missing_ok=True)
         done = self.run(
             *("claude", "-p", "go", *options, "--output-format", "stream-json", "--verbose"),
-            script=(*script, {"text": "the script is done"}),
+            script=tuple(steps),
             environment={
                 "ANTHROPIC_API_KEY": "no-key",
                 "IS_SANDBOX": "1",  # or root may not skip the permissions
@@ -414,7 +417,7 @@ def test_a_session_backs_up_and_rolls_back(registered: ClaudeCode) -> None:
 
 
 def test_a_model_is_shown_what_needs_consent(registered: ClaudeCode) -> None:
-    """`confirm_required` reaches the model line by line; repeating the lines applies (contract.md, Consent)."""
+    """What `confirm_required` lists reaches the model; repeating it word for word applies (contract.md, Consent)."""
     before = configuration(registered)
     settings = registered.home / ".claude" / "settings.json"
     tightened = json.loads(settings.read_bytes())

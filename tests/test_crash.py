@@ -39,6 +39,7 @@ Disk = Callable[[Observer], Files]
 
 # Those that between them create, replace and remove; the long tests take all.
 DAILY = ["rollback", "rollback that brings all back", "backup"]
+JOURNAL = "/recovery/journal.json"
 LATEST = "/rollback/latest.json"
 ERRORS = [errno.EIO, errno.ENOSPC, errno.EROFS, errno.EACCES]
 DISKS: dict[str, Disk] = {"no exchange": NoExchange, "no flags": NoFlags}
@@ -97,9 +98,14 @@ def tell(what: str, states: Counter[str]) -> None:
     print(f"{what}: {sum(states.values())} states, {dict(states)}")  # noqa: T201
 
 
-def _first(case: Case, path: str) -> int:
+def _first(case: Case, path: str, after: int = 0) -> int:
     """The number of the first call on a path in the clean run."""
-    return next(number for number, (_, touched) in enumerate(case.calls, 1) if path in touched)
+    return next(number for number, (_, touched) in enumerate(case.calls, 1) if path in touched and number > after)
+
+
+def _noted(case: Case) -> int:
+    """The number of the call with which ``latest.json`` is begun after the commit."""
+    return _first(case, LATEST, max(number for number, (_, path) in enumerate(case.calls, 1) if JOURNAL in path))
 
 
 # -- killed ---------------------------------------------------------------------------------------------------------
@@ -145,7 +151,7 @@ def _compound(world: World, situation: str, disk: Disk, step: int) -> None:
     case = prepare(world, situation, disk)
     states: Counter[str] = Counter()
     # Before its journal a process leaves nothing that recovery could be killed at.
-    for first in range(_first(case, "recovery/journal.json"), len(case.calls) + 1, step):
+    for first in range(_first(case, JOURNAL), len(case.calls) + 1, step):
         assert crash(case, first, disk)
         world.save("crashed")
         for second in count(1):
@@ -199,7 +205,7 @@ def test_a_real_kill_is_what_the_crashes_stand_for(world: World) -> None:
 
 def _fail_once(case: Case, number: int) -> Counter[str]:
     states: Counter[str] = Counter()
-    noted_from = 0 if case.name == "backup" else _first(case, LATEST)
+    noted_from = 0 if case.name == "backup" else _noted(case)
     for at in count(1):
         case.world.reset()
         observer = FailAt(at, number)
@@ -251,7 +257,7 @@ def test_one_failing_call_refuses_with_all_as_before_or_does_no_harm(world: Worl
 def test_a_note_that_cannot_be_written_refuses_nothing_that_was_done(world: World) -> None:
     """``latest.json`` can be written anew at any time; after the commit nothing may look like a refusal (row 10)."""
     case = prepare(world, "rollback")
-    at = _first(case, LATEST)
+    at = _noted(case)
     world.reset()
     observer = FailAt(at, errno.EIO)
     result = attempt(case, Files(observe=observer))
@@ -292,7 +298,7 @@ def test_no_error_number_tears_the_set(world: World, situation: str, number: int
 def _fail_recovery(world: World, step: int, *, persistent: bool) -> None:
     case = prepare(world, "rollback")
     states: Counter[str] = Counter()
-    for first in range(_first(case, "recovery/journal.json"), len(case.calls) + 1, step):
+    for first in range(_first(case, JOURNAL), len(case.calls) + 1, step):
         assert crash(case, first)
         world.save("crashed")
         for second in count(1):

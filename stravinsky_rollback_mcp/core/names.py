@@ -1,5 +1,6 @@
 """What names may look like: versions given by callers, paths inside trees, archives, and how paths are shown."""
 
+import posixpath
 import re
 
 from stravinsky_rollback_mcp.core.codec.text import name_bytes
@@ -53,9 +54,20 @@ def path_problem(path: str) -> str:
     return ""
 
 
+def leads_out(path: str, link: str) -> bool:
+    """Whether a link at ``path`` in a tree leads, by its text, out of that tree."""
+    place = posixpath.normpath(posixpath.join(posixpath.dirname(path), link))
+    return place == ".." or place.startswith(("../", "/"))
+
+
 def archive_name(target_id: str, kind: Kind) -> str:
     """The constant file name of a target's archive in a backup's folder."""
     return f"{target_id}.tar.gz" if kind is Kind.DIRECTORY else f"{target_id}.json"
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 file``, ``2 files``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def shown(path: str, home: str) -> str:

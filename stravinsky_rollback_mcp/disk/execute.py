@@ -192,6 +192,13 @@ class Executor:
             return ""
         return scan(_place(target, path), self._limits).tree.digest
 
+    def _digest_if_readable(self, target: JournalTarget, path: str) -> str:
+        try:
+            return self._digest(target, path)
+        except _TROUBLE:
+            # Too large now, or unreadable, or still being written to: then it is not what was recorded.
+            return ""
+
     def _sync_parents(self, journal: Journal) -> None:
         for parent in sorted({os.path.dirname(target.resolved) for target in journal.targets}):
             if os.path.lexists(parent):
@@ -236,7 +243,7 @@ class Executor:
     def _undo(self, journal: Journal) -> None:
         """Bring every old tree back, durably."""
         for target in reversed(journal.targets):
-            swap_back(target, self._files)
+            swap_back(target, self._files, lambda path, target=target: self._digest_if_readable(target, path))
         self._sync_parents(journal)
 
     def _abort(self, journal: Journal) -> Journal:

@@ -121,7 +121,9 @@ class Store:
         """
         path = f"{self.backups}/{version}/{MANIFEST}"
         if not is_version(version) or not self._is_published(version):
-            raise RollbackError(Code.NOT_FOUND, f"there is no backup {version!a}.", "list_backups shows every version.")
+            raise RollbackError(
+                Code.NOT_FOUND, f"there is no backup {version[:64]!a}.", "list_backups shows every version."
+            )
         try:
             content = read_file(path, manifest_codec.MAX_BYTES)
         except ChangedWhileReadError as error:

@@ -5,6 +5,7 @@ What has happened is read from the slots, never from a progress record, so every
 
 import os
 import re
+from collections.abc import Callable
 
 from stravinsky_rollback_mcp.core.codec.journal import JournalTarget
 from stravinsky_rollback_mcp.disk.atomic import Files
@@ -33,9 +34,10 @@ def swap(target: JournalTarget, files: Files) -> str:
     return EXCHANGE
 
 
-def swap_back(target: JournalTarget, files: Files) -> None:
+def swap_back(target: JournalTarget, files: Files, digest_of: Callable[[str], str]) -> None:
     """Bring the old tree back, if it ever left; the new one ends in its slot again.
 
+    ``digest_of`` gives the tree digest of what lies at a path, empty when that cannot be told.
     Raises ``needs_attention`` when something foreign stands in the way: then everything stays as it is.
     """
     _finish_moves(target, files)
@@ -53,7 +55,7 @@ def swap_back(target: JournalTarget, files: Files) -> None:
             files.move(target.resolved, target.new_slot)
         files.move(target.old_slot, target.resolved)
     elif has_new_slot and target.had_old:
-        if os.lstat(target.new_slot).st_ino != target.new_inode:
+        if _was_exchanged(target, digest_of(target.new_slot)):
             _bring_back(target, files)
     elif not has_new_slot and target.want_new and not target.had_old and os.path.lexists(target.resolved):
         files.move(target.resolved, target.new_slot)
@@ -72,6 +74,17 @@ def _is_one_file(first: str, second: str) -> bool:
         return os.path.samestat(os.lstat(first), os.lstat(second))
     except FileNotFoundError:
         return False
+
+
+def _was_exchanged(target: JournalTarget, found: str) -> bool:
+    """Whether the slot holds the old tree, by its content; where somebody wrote into it, by its inode number.
+
+    The number alone would do for a process that fails, but not every file system keeps it over a restart (FUSE), and
+    no copy of a home does.
+    """
+    if found in (target.old_digest, target.new_digest):
+        return found == target.old_digest
+    return os.lstat(target.new_slot).st_ino != target.new_inode
 
 
 def _bring_back(target: JournalTarget, files: Files) -> None:

@@ -133,6 +133,11 @@ class RollbackServer:
             return _refusal(error)
         try:
             outcome = await tool.call(self.service, caller, given)
+            result = getattr(schema, tool.result).model_validate(outcome)
+            return types.CallToolResult(
+                content=[types.TextContent(type="text", text=result.model_dump_json())],
+                structured_content=result.model_dump(mode="json"),
+            )
         except RollbackError as error:
             return _refusal(error)
         except Exception as error:
@@ -143,11 +148,6 @@ class RollbackServer:
             )
             await self.service.refuse(caller, tool.name, raw, failure)
             return _refusal(failure)
-        result = getattr(schema, tool.result).model_validate(outcome)
-        return types.CallToolResult(
-            content=[types.TextContent(type="text", text=result.model_dump_json())],
-            structured_content=result.model_dump(mode="json"),
-        )
 
     def _unknown_tool(self, name: str) -> RollbackError:
         return RollbackError(

@@ -14,6 +14,7 @@ import anyio.to_thread
 
 from stravinsky_rollback_mcp.config import Config
 from stravinsky_rollback_mcp.core.model import Actor, AuditDraft, EventStatus, EventType, MadeBy, Scope
+from stravinsky_rollback_mcp.core.names import shown
 from stravinsky_rollback_mcp.core.outcome import (
     AuditPage,
     BackupCreated,
@@ -96,7 +97,7 @@ class RollbackService:
         consent: Consent,
     ) -> Restored:
         """Bring the configuration, or parts of it, to what a backup recorded."""
-        arguments = {"version": version, "only": list(only), "scope": scope}
+        arguments = {"version": version, "only": only, "scope": scope, "consent": consent}
         return await self._do(
             caller,
             "rollback_to",
@@ -106,11 +107,11 @@ class RollbackService:
 
     async def undo(self, caller: Caller, *, consent: Consent) -> Restored:
         """Take back the last thing that happened to this configuration."""
-        return await self._do(caller, "undo", {}, lambda: restore.undo(self._desk, caller, consent))
+        return await self._do(caller, "undo", {"consent": consent}, lambda: restore.undo(self._desk, caller, consent))
 
     async def redo(self, caller: Caller, *, consent: Consent) -> Restored:
         """Bring again what the last undo took back."""
-        return await self._do(caller, "redo", {}, lambda: restore.redo(self._desk, caller, consent))
+        return await self._do(caller, "redo", {"consent": consent}, lambda: restore.redo(self._desk, caller, consent))
 
     async def query_audit(
         self,
@@ -129,7 +130,16 @@ class RollbackService:
         return await self._do(
             caller,
             "query_audit",
-            {"event_type": event_type, "status": status, "limit": limit},
+            {
+                "event_type": event_type,
+                "version": version,
+                "status": status,
+                "path": path,
+                "since": since,
+                "until": until,
+                "limit": limit,
+                "cursor": cursor,
+            },
             lambda: reading.query_audit(
                 self._desk,
                 event_type=event_type,
@@ -207,10 +217,11 @@ class RollbackService:
         self, caller: Caller, operation: str, arguments: Mapping[str, object], error: RollbackError
     ) -> RollbackError:
         self._record_refusal(caller, operation, arguments, error)
-        home = self._desk.view.home
-        return RollbackError(
-            error.code, error.message.replace(f"{home}/", "~/"), error.hint.replace(f"{home}/", "~/"), lines=error.lines
-        )
+        return RollbackError(error.code, self._told(error.message), self._told(error.hint), lines=error.lines)
+
+    def _told(self, text: str) -> str:
+        """A message without the home folder's name, on one line whatever the names in it are."""
+        return shown(text.replace(f"{self._desk.view.home}/", "~/"), "")
 
     def _record_refusal(
         self, caller: Caller, operation: str, arguments: Mapping[str, object], error: RollbackError

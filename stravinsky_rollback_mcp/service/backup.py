@@ -18,7 +18,7 @@ from stravinsky_rollback_mcp.core.model import (
     Target,
     TargetState,
 )
-from stravinsky_rollback_mcp.core.names import require_new_version, shown
+from stravinsky_rollback_mcp.core.names import leads_out, plural, require_new_version, shown
 from stravinsky_rollback_mcp.core.outcome import BackupCreated
 from stravinsky_rollback_mcp.disk.scan import Place, Scan
 from stravinsky_rollback_mcp.disk.store import Opened, Reusable
@@ -81,8 +81,9 @@ def create_backup(desk: Desk, caller: Caller, version: str | None, note: str) ->
         opened, seen = make_backup(desk, caller, wish, desk.places(), known)
         backup = describe(desk, opened, _changed(desk, known, digests_of(seen)), detail=False, problems=())
         warnings = warnings_of(desk, seen)
+        size = f"{plural(backup.files, 'file')} ({plural(backup.size_bytes, 'byte')})"
         return BackupCreated(
-            summary=f"Backup {backup.version} holds {backup.files} files ({backup.size_bytes} bytes), read back whole.",
+            summary=f"Backup {backup.version} holds {size}, read back whole.",
             next_step=f"To come back to this state: rollback_to with version {backup.version}.",
             notices=notices,
             backup=backup,
@@ -260,9 +261,11 @@ def warnings_of(desk: Desk, seen: Mapping[str, Scan]) -> tuple[str, ...]:
             f"{path}/{shown(left_out.path, '')} ({left_out.reason}) is not backed up; a rollback carries it over."
             for left_out in item.tree.skipped
         )
-        links = sum(1 for entry in item.tree.entries if entry.link)
-        if links:
-            lines.append(f"{path}: {links} link(s) are kept as links; what lies behind them is not backed up.")
+        lines.extend(
+            f"{path}/{shown(entry.path, '')} is kept as a link; what it leads to outside is not backed up."
+            for entry in item.tree.entries
+            if entry.link and leads_out(entry.path, entry.link)
+        )
     return tuple(lines)
 
 

@@ -1,7 +1,7 @@
 """Deciding what a rollback, undo or redo means here: gather, then plan. Nothing is changed."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core import history
 from stravinsky_rollback_mcp.core import plan as planning
@@ -43,6 +43,7 @@ class Intent:
     to_version: str | None
     restores: int | None = None
     undone: Undone | None = None
+    next_undo: Undone | None = None
     notices: tuple[str, ...] = ()
 
 
@@ -67,31 +68,45 @@ def intend_rollback(desk: Desk, look: Look, version: str, only: tuple[str, ...],
 
 def intend_walk(desk: Desk, look: Look, operation: EventType) -> Intent:
     """What one step back (undo) or forward (redo) along the known states would do."""
-    known = look.known.timeline
     move = history.undo if operation is EventType.UNDO else history.redo
-    walk = move(known, look.digests, held_pairs(desk, look.known), desk.view.project)
-    steps = tuple(
+    known = look.known.timeline
+    held = held_pairs(desk, look.known)
+    walk = move(known, look.digests, held, desk.view.project)
+    steps = _walk_steps(desk, look, walk)
+    while not any(step.is_change for step in steps):
+        # All that differs is what no backup holds and what has to stay: we are there, and go on from there.
+        known = history.arrived(known, walk.state, look.digests)
+        walk = move(known, look.digests, held, desk.view.project)
+        steps = _walk_steps(desk, look, walk)
+    return Intent(
+        plan=_plan(desk, look, operation, steps, {"state": walk.state.seq}, _foreign_lines(desk, steps, walk.foreign)),
+        to_version=matching_version(desk, look.known, {**look.digests, **walk.state.digests}),
+        restores=walk.state.seq,
+        undone=_undone(desk, walk, operation),
+        next_undo=None if walk.next_undo is None else _named(walk.next_undo),
+        notices=tuple(f"State {name} is no longer in any backup and was passed over." for name in walk.unavailable),
+    )
+
+
+def _walk_steps(desk: Desk, look: Look, walk: history.Walk) -> tuple[Step, ...]:
+    return tuple(
         planning.step(
             _target(desk, target_id), look.seen[target_id].tree, *_stored(desk, look, target_id, walk.state), None
         )
         for target_id in _in_order(desk, walk.state.drifted(look.digests))
     )
-    return Intent(
-        plan=_plan(desk, look, operation, steps, {"state": walk.state.seq}, _foreign_lines(desk, steps, walk.foreign)),
-        to_version=matching_version(desk, look.known, {**look.digests, **walk.state.digests}),
-        # What had to stay in place makes a state of its own; the cursor can only go to a state that is really there.
-        restores=walk.state.seq if all(s.desired.digest == walk.state.digests[s.target.id] for s in steps) else None,
-        undone=_undone(desk, walk, operation),
-        notices=tuple(f"State {name} is no longer in any backup and was passed over." for name in walk.unavailable),
-    )
+
+
+def _named(state: history.KnownState) -> Undone:
+    return Undone(operation=_name_of(state), at=state.timestamp)
 
 
 def _undone(desk: Desk, walk: history.Walk, operation: EventType) -> Undone:
     if operation is EventType.REDO:
-        return Undone(operation=_name_of(walk.state), at=walk.state.timestamp)
+        return _named(walk.state)
     if walk.taken_back is None:
         return Undone(operation="edit", at=desk.now())
-    return Undone(operation=_name_of(walk.taken_back), at=walk.taken_back.timestamp)
+    return _named(walk.taken_back)
 
 
 def _name_of(state: history.KnownState) -> str:
@@ -127,15 +142,11 @@ def _steps_to(desk: Desk, look: Look, opened: Opened, only: tuple[str, ...], sco
         trees = [look.seen[part.target.id].tree] + ([] if stored is None else [stored.tree])
         return any(entry.path == part.path for tree in trees for entry in tree.entries)
 
-    parts = parts_of(only, desk.view, exists)
+    parts = _parts(desk, manifest.version, only, scope, exists)
     chosen: dict[str, list[str] | None] = {}
     for part in parts:
         if part.target.id not in recorded:
-            raise RollbackError(
-                Code.SCOPE_MISMATCH,
-                f"backup {manifest.version} did not record {desk.shown_target(part.target)}, or `scope` excludes it.",
-                "choose another path, scope or version.",
-            )
+            raise _excluded(desk, manifest.version, part.target)
         if part.path and not exists(part):
             raise RollbackError(
                 Code.NOT_FOUND,
@@ -156,6 +167,27 @@ def _steps_to(desk: Desk, look: Look, opened: Opened, only: tuple[str, ...], sco
             chosen[target_id],
         )
         for target_id in _in_order(desk, chosen)
+    )
+
+
+def _parts(
+    desk: Desk, version: str, only: tuple[str, ...], scope: Scope | None, exists: Callable[[Part], bool]
+) -> tuple[Part, ...]:
+    """What `only` names within the scope."""
+    inside = tuple(target for target in desk.view.targets if scope is None or target.scope is scope)
+    try:
+        return parts_of(only, replace(desk.view, targets=inside), exists)
+    except RollbackError as error:
+        if scope is None or error.code is not Code.NOT_FOUND:
+            raise
+        parts_of(only, desk.view, exists)  # raises again where the path is nowhere at all
+        raise _excluded(desk, version) from error
+
+
+def _excluded(desk: Desk, version: str, target: Target | None = None) -> RollbackError:
+    what = "a path that `scope` excludes" if target is None else desk.shown_target(target)
+    return RollbackError(
+        Code.SCOPE_MISMATCH, f"backup {version} cannot bring back {what}.", "choose another path, scope or version."
     )
 
 

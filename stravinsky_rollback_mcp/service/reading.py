@@ -14,6 +14,7 @@ from stravinsky_rollback_mcp.core.model import (
     EventType,
     MadeBy,
 )
+from stravinsky_rollback_mcp.core.names import plural
 from stravinsky_rollback_mcp.core.outcome import (
     AuditPage,
     AuditSize,
@@ -215,7 +216,7 @@ def _list_summary(total: int, current: Current, *, has_other: bool) -> str:
         return f"There is no backup yet, so nothing can be restored.{other}"
     live = f"equals {current.version}" if current.version is not None else "equals no backup"
     drift = f"; changed outside: {', '.join(item.path for item in current.drift)}" if current.drift else ""
-    return f"{total} backup{'' if total == 1 else 's'}; the live configuration {live}{drift}.{other}"
+    return f"{plural(total, 'backup')}; the live configuration {live}{drift}.{other}"
 
 
 def show_backup(desk: Desk, version: str) -> Verified:
@@ -244,7 +245,7 @@ def verify_backups(desk: Desk, version: str | None) -> Verified:
                 problems = desk.store.verify(opened)
                 backups.append(describe(desk, opened, changed, detail=False, problems=problems))
     bad = sum(1 for backup in backups if backup.status is not BackupStatus.INTACT)
-    summary = f"{len(backups)} backup(s) read back: {'all intact' if not bad else f'{bad} damaged'}."
+    summary = f"{plural(len(backups), 'backup')} read back: {'all intact' if not bad else f'{bad} damaged'}."
     return _verified(tuple(backups), summary)
 
 
@@ -296,7 +297,7 @@ def query_audit(
     events = tuple(_as_it_stands(desk, record, in_flight) for record in records)
     health = "the chain is intact" if chain.intact else f"the chain is broken at {chain.first_bad_seq}: {chain.problem}"
     return AuditPage(
-        summary=f"{len(events)} event(s) shown; {health}.",
+        summary=f"{plural(len(events), 'event')} shown; {health}.",
         next_step="" if chain.intact else "Run `stravinsky-rollback audit verify`.",
         notices=_unfinished(desk),
         events=events,

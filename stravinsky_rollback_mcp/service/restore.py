@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core import plan as planning
-from stravinsky_rollback_mcp.core.model import AuditDraft, BackupKind, EntryType, EventStatus, EventType, Scope
-from stravinsky_rollback_mcp.core.outcome import Restored
+from stravinsky_rollback_mcp.core.model import AuditDraft, BackupKind, EventStatus, EventType, Scope
+from stravinsky_rollback_mcp.core.names import leads_out, shown
+from stravinsky_rollback_mcp.core.outcome import Restored, Undone
 from stravinsky_rollback_mcp.core.plan import Plan
 from stravinsky_rollback_mcp.disk.execute import Order
 from stravinsky_rollback_mcp.disk.scan import Place
@@ -71,10 +72,9 @@ def _require_consent(intent: Intent, consent: Consent) -> None:
         )
     missing = tuple(line for line in plan.security_changes if line not in consent.accept)
     if missing and plan.changes:
-        shown = "; ".join(missing)
         raise RollbackError(
             Code.CONFIRM_REQUIRED,
-            f"this would make the configuration less safe, or take back another session's work: {shown}.",
+            "this would make the configuration less safe, or take back another session's work.",
             "ask the person; if they agree, call again with `accept` repeating exactly these lines.",
             lines=plan.security_changes,
         )
@@ -219,8 +219,13 @@ def _summary(intent: Intent, *, applied: bool) -> str:
     if intent.undone is None:
         return f"{done} {names} to {intent.to_version}."
     verb = {EventType.UNDO: "takes back", EventType.REDO: "brings again"}[plan.operation]
-    what = intent.undone.operation.removeprefix("manual_").replace("_", " ")
-    return f"{done} {names}: this {verb} the {what} of {intent.undone.at}."
+    further = f" The next undo would take back {_told(intent.next_undo)}." if intent.next_undo is not None else ""
+    return f"{done} {names}: this {verb} {_told(intent.undone)}.{further}"
+
+
+def _told(undone: Undone) -> str:
+    what = undone.operation.lower().removeprefix("manual_").replace("_", " ")
+    return f"the {what} of {undone.at}"
 
 
 def _next_step(intent: Intent, *, applied: bool) -> str:
@@ -237,10 +242,13 @@ def _restore_warnings(desk: Desk, plan: Plan) -> tuple[str, ...]:
     lines: list[str] = []
     for step in plan.changes:
         path = desk.shown_target(step.target)
-        lines.extend(f"{path}/{item.path} ({item.reason}) is in no backup and stays as it is." for item in step.carried)
         lines.extend(
-            f"{path}/{entry.path} is a link that leads to {desk.shown(entry.link)}; what lies there is not restored."
+            f"{path}/{shown(item.path, '')} ({item.reason}) is in no backup and stays as it is."
+            for item in step.carried
+        )
+        lines.extend(
+            f"{path}/{shown(entry.path, '')} is a link that leads outside; what lies there is not restored."
             for entry in step.desired.entries
-            if entry.type is EntryType.SYMLINK and entry.link.startswith("/")
+            if entry.link and leads_out(entry.path, entry.link)
         )
     return tuple(lines)

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 
 from stravinsky_rollback_mcp.core.codec.text import Members
+from stravinsky_rollback_mcp.core.codec.trees import ABSENT
 from stravinsky_rollback_mcp.core.model import AuditRecord, BackupKind, BackupStatus, Scope
 from stravinsky_rollback_mcp.core.outcome import Backup, TargetSummary
 from stravinsky_rollback_mcp.disk.store import Opened
@@ -85,9 +86,9 @@ def open_authentic(desk: Desk, known: Known, version: str) -> Opened:
 
 def _not_found(desk: Desk, known: Known, version: str) -> RollbackError:
     names = [name for name, _ in backups_of_view(desk, known)]
-    near = difflib.get_close_matches(version, names, n=3) or names[:3]
+    near = difflib.get_close_matches(version[:64], names, n=3) or names[:3]
     hint = f"did you mean {', '.join(near)}? list_backups shows all." if near else "make one with create_backup."
-    return RollbackError(Code.NOT_FOUND, f"there is no backup {version!a}.", hint)
+    return RollbackError(Code.NOT_FOUND, f"there is no backup {version[:64]!a}.", hint)
 
 
 def describe(desk: Desk, opened: Opened, changed: tuple[str, ...], *, detail: bool, problems: Sequence[str]) -> Backup:
@@ -124,8 +125,8 @@ def describe(desk: Desk, opened: Opened, changed: tuple[str, ...], *, detail: bo
 
 
 def changed_between(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[str, ...]:
-    """The ids of the targets whose digests differ."""
-    return tuple(target for target, digest in after.items() if digest and before.get(target) != digest)
+    """The ids of the targets whose digests differ; before the first backup, everything was absent."""
+    return tuple(target for target, digest in after.items() if digest and before.get(target, ABSENT.digest) != digest)
 
 
 def held_pairs(desk: Desk, known: Known) -> frozenset[tuple[str, str]]:

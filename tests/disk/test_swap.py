@@ -1,5 +1,6 @@
 """One target's change and its way back, in every state that a crash or a stranger can leave."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -22,6 +23,11 @@ OLD: Spec = {"old.py": "old\n"}
 NEW: Spec = {"new.py": "new\n"}
 
 
+def digest(path: str) -> str:
+    """Stands for a tree digest: anything that differs when the content does."""
+    return hashlib.sha256(repr(sorted(snapshot(Path(path)).items())).encode()).hexdigest()
+
+
 def staged(folder: Path, kind: Kind = Kind.DIRECTORY, *, had_old: bool = True, want_new: bool = True) -> JournalTarget:
     """A target with its staged tree, as PREPARED has it."""
     live, new = folder / "live", folder / ".new"
@@ -39,8 +45,8 @@ def staged(folder: Path, kind: Kind = Kind.DIRECTORY, *, had_old: bool = True, w
         old_slot=str(folder / ".old"),
         had_old=had_old,
         want_new=want_new,
-        old_digest="",
-        new_digest="",
+        old_digest=digest(str(live)) if had_old else "",
+        new_digest=digest(str(new)) if want_new else "",
         new_inode=new.stat().st_ino if want_new else 0,
     )
 
@@ -70,7 +76,7 @@ def test_a_swap_is_taken_back_any_number_of_times(
     live = snapshot(tmp_path / "live")
     assert live != snapshot(tmp_path / "nothing") or not want_new
     for _ in range(2):
-        swap_back(target, files)
+        swap_back(target, files, digest)
         assert snapshot(tmp_path) == before
 
 
@@ -79,7 +85,32 @@ def test_what_was_not_swapped_stays(tmp_path: Path) -> None:
     target = staged(tmp_path)
     (tmp_path / ".new" / "late.py").write_text("late\n", encoding="utf-8")
     before = snapshot(tmp_path)
-    swap_back(target, prepared(Files()))
+    swap_back(target, prepared(Files()), digest)
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("was_swapped", [True, False])
+def test_a_copied_home_is_recovered_all_the_same(tmp_path: Path, was_swapped: bool) -> None:  # noqa: FBT001
+    """A restored home, or FUSE after a restart, has other inode numbers: the content says what the slot holds."""
+    target = replace(staged(tmp_path), new_inode=1)
+    before = snapshot(tmp_path)
+    files = prepared(Files())
+    if was_swapped:
+        swap(target, files)
+    swap_back(target, files, digest)
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("found", ["", "another"])
+def test_a_slot_that_was_written_into_is_known_by_its_inode(tmp_path: Path, found: str) -> None:
+    """Neither tree is as it was recorded any more: each still goes where it belongs."""
+    target = staged(tmp_path)
+    before = snapshot(tmp_path)
+    files = prepared(Files())
+    swap_back(target, files, lambda _: found)
+    assert snapshot(tmp_path) == before
+    swap(target, files)
+    swap_back(target, files, lambda _: found)
     assert snapshot(tmp_path) == before
 
 
@@ -90,7 +121,7 @@ def test_a_removed_new_tree_makes_room_for_the_old_one(tmp_path: Path) -> None:
     files = prepared(Files())
     swap(target, files)
     shutil.rmtree(tmp_path / "live")
-    swap_back(target, files)
+    swap_back(target, files, digest)
     assert snapshot(tmp_path / "live") == old
     assert not (tmp_path / ".new").exists()
 
@@ -104,13 +135,13 @@ def test_something_foreign_in_the_gap_stops_the_way_back(tmp_path: Path, kind: K
     (tmp_path / "live").write_text("foreign\n", encoding="utf-8")
     before = snapshot(tmp_path)
     with pytest.raises(RollbackError) as caught:
-        swap_back(target, files)
+        swap_back(target, files, digest)
     assert caught.value.code is Code.NEEDS_ATTENTION
     assert all(path in caught.value.message for path in (target.resolved, target.old_slot, target.new_slot))
     assert snapshot(tmp_path) == before
     # The way out that the hint names.
     (tmp_path / "live").rename(tmp_path / "kept")
-    swap_back(target, files)
+    swap_back(target, files, digest)
     assert snapshot(tmp_path / "kept") != {}
     assert not os.path.lexists(target.old_slot)
 
@@ -126,7 +157,7 @@ def test_a_file_with_two_names_is_a_move_in_progress(tmp_path: Path, linked: str
     if linked == ".new":
         files.move(target.resolved, target.old_slot)
     os.link(tmp_path / linked, tmp_path / to)
-    swap_back(target, files)
+    swap_back(target, files, digest)
     assert snapshot(tmp_path) == before
 
 
@@ -134,7 +165,7 @@ def test_a_creation_with_two_names_is_taken_back(tmp_path: Path) -> None:
     """The same while a file was being created: it must not stay live."""
     target = staged(tmp_path, Kind.FILE, had_old=False)
     os.link(tmp_path / ".new", tmp_path / "live")
-    swap_back(target, prepared(NoFlags()))
+    swap_back(target, prepared(NoFlags()), digest)
     assert not (tmp_path / "live").exists()
     assert (tmp_path / ".new").exists()
 

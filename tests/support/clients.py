@@ -236,8 +236,8 @@ def blocks(body: Json, kind: str) -> Iterator[Json]:
 class _Messages(http.server.BaseHTTPRequestHandler):
     """The Messages API: the n-th answer is the n-th step of the script, n being the tool results seen so far.
 
-    A step is ``{"tool": name, "input": {...}}`` or ``{"text": ...}``, and ``{"write": {path: text}}`` with either:
-    somebody else changes files before the answer comes.
+    A step is ``{"tool": name, "input": {...}}`` or ``{"text": ...}``. With either: ``{"after": path}``, the answer waits
+    until that is there; ``{"write": {path: text}}``, somebody else changes files before the answer comes.
     """
 
     folder: Path
@@ -250,6 +250,8 @@ class _Messages(http.server.BaseHTTPRequestHandler):
         step: Json = {"text": "ok"}
         if body.get("tools"):
             step = self.script[min(sum(1 for _ in blocks(body, "tool_result")), len(self.script) - 1)]
+        if "after" in step:
+            wait_until(Path(step["after"]).exists, step["after"])
         for path, text in cast("Mapping[str, str]", step.get("write", {})).items():
             Path(path).write_text(text, encoding="utf-8")
         self.send_response(200)

@@ -38,8 +38,8 @@ class Phase(StrEnum):
 class JournalTarget:
     """One target of the operation: ``resolved`` is swapped with ``new_slot``, or moved to ``old_slot``, beside it.
 
-    ``new_inode`` (0 until PREPARED) is the staged tree's own inode number: it tells a slot that was not swapped yet
-    from one that holds the displaced tree, even when a late writer changed bytes in either.
+    ``new_inode`` (0 until PREPARED) is the staged tree's own inode number: where a late writer changed bytes, so that
+    no digest fits, it tells a slot that was not swapped yet from one that holds the displaced tree.
     """
 
     id: str
