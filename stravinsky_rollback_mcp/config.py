@@ -60,6 +60,8 @@ def load(
     if not os.path.isabs(home) or not os.path.isdir(home):
         raise _untrusted("HOME is not the absolute path of a folder", "set HOME")
     home = os.path.normpath(home)
+    if os.geteuid() == 0 and os.stat(home).st_uid != 0:
+        raise _untrusted("root would work on another person's configuration", "run it as that person, without sudo")
     user_root = environ.get("CLAUDE_CONFIG_DIR") or os.path.join(home, ".claude")
     if not os.path.isabs(user_root):
         raise _untrusted("CLAUDE_CONFIG_DIR is not an absolute path", "set it to an absolute path")

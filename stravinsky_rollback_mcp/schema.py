@@ -184,6 +184,8 @@ class ListBackupsResult(Spoken):
     user_root: str = Field(description="The person's configuration")
     project_root: str | None = Field(description="The project's; null when it is the person's")
     now: str = Field(description="RFC 3339, UTC")
+    store: str = Field(description="Where these backups lie: another server of the same name would say otherwise")
+    server_version: str = Field(description="The version of this program")
 
 
 class Change(Result):

@@ -277,7 +277,23 @@ def variable(section: str, field: str) -> str:
 @pytest.mark.parametrize(("section", "field"), NUMBERS)
 @pytest.mark.parametrize(
     "value",
-    ["", "0", "-1", "1.5", "1e3", " 1", "1 ", "+1", "0x10", "1_000", "\u0661", "many", "true", "1000000000", "9" * 5000],
+    [
+        "",
+        "0",
+        "-1",
+        "1.5",
+        "1e3",
+        " 1",
+        "1 ",
+        "+1",
+        "0x10",
+        "1_000",
+        "\u0661",
+        "many",
+        "true",
+        "1000000000",
+        "9" * 5000,
+    ],
     ids=lambda value: ascii(value)[:14],
 )
 def test_bad_variables_are_refused_by_name(home: Path, section: str, field: str, value: str) -> None:
@@ -302,7 +318,11 @@ def test_variables_stand_above_the_file(home: Path) -> None:
     """Default, then ``config.json``, then the environment."""
     stored(home, {"version": "1.0", "backup": {"max_entries": 7, "max_file_size_mb": 2}, "safety": {}})
     config = loaded(home, STRAVINSKY_BACKUP_MAX_ENTRIES="9", STRAVINSKY_SAFETY_LOCK_TIMEOUT_SECONDS="1")
-    assert (config.limits.max_entries, config.limits.max_file_size_bytes, config.lock_timeout_seconds) == (9, 2 << 20, 1)
+    assert (config.limits.max_entries, config.limits.max_file_size_bytes, config.lock_timeout_seconds) == (
+        9,
+        2 << 20,
+        1,
+    )
     assert loaded(home).limits.max_entries == 7
     assert loaded(home, store=f"{home}/elsewhere").limits.max_entries == 200_000
 
@@ -346,7 +366,9 @@ def test_bad_files_are_refused_by_name(
     assert "\x1b" not in str(error)
 
 
-@pytest.mark.parametrize("content", [{}, {"version": "2.0"}, {"version": 1.0}, {"backup": {"max_entries": 1}}], ids=repr)
+@pytest.mark.parametrize(
+    "content", [{}, {"version": "2.0"}, {"version": 1.0}, {"backup": {"max_entries": 1}}], ids=repr
+)
 def test_files_of_another_version_are_refused(home: Path, content: dict[str, object]) -> None:
     """A newer file is not half understood (store-and-protocol.md)."""
     stored(home, content)
@@ -362,6 +384,9 @@ def test_a_file_that_cannot_be_read_is_refused(home: Path) -> None:
 def test_project_files_are_never_our_configuration(home: Path, project: Path) -> None:
     """Hostile input: a repository that ships a store or a config of ours changes nothing (row 94)."""
     evil = json.dumps({"version": "1.0", "backup": {"max_entries": 1}})
-    build(project, {".stravinsky": {"rollback": {"config.json": evil}}, "config.json": evil, ".claude": {"config.json": evil}})
+    build(
+        project,
+        {".stravinsky": {"rollback": {"config.json": evil}}, "config.json": evil, ".claude": {"config.json": evil}},
+    )
     assert loaded(home).limits.max_entries == 200_000
     assert os.getcwd() == str(project)

@@ -229,7 +229,9 @@ def nodes(value: object) -> Iterator[dict[str, Any]]:
     """Every JSON object within a value."""
     if isinstance(value, dict):
         yield value  # pyright: ignore[reportUnknownVariableType]  # JSON
-    children: list[object] = list(value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # JSON
+    children: list[object] = list(
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    )  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # JSON
     for child in children:
         yield from nodes(child)
 

@@ -540,12 +540,18 @@ def settings_with_secrets() -> dict[str, Any]:
         "env": {"ANTHROPIC_API_KEY": f"sk-ant-{SECRET}", "ANTHROPIC_BASE_URL": f"https://u:{SECRET}@proxy.example"},
         "apiKeyHelper": f"/bin/echo {SECRET}",
         "permissions": {
-            "allow": [f'Bash(curl -H "Authorization: Bearer {SECRET}" https://x.example)', f"Bash(login token={SECRET})"],
+            "allow": [
+                f'Bash(curl -H "Authorization: Bearer {SECRET}" https://x.example)',
+                f"Bash(login token={SECRET})",
+            ],
             "deny": [f"Bash(echo password={SECRET})"],
         },
         "hooks": {
             "PreToolUse": [
-                {"matcher": "Bash", "hooks": [{"type": "command", "command": f"KEY={SECRET} python3 ~/.claude/hooks/g.py"}]}
+                {
+                    "matcher": "Bash",
+                    "hooks": [{"type": "command", "command": f"KEY={SECRET} python3 ~/.claude/hooks/g.py"}],
+                }
             ]
         },
     }
@@ -664,5 +670,3 @@ def test_a_refusal_about_a_name_that_is_no_utf8_arrives(connect: Connect, roots:
             assert text.startswith("too_large: "), text
             assert "big\\xff\\n.bin" in text
             assert text.isprintable()
-
-

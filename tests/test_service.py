@@ -518,9 +518,7 @@ def test_the_audit_can_be_asked_by_type_version_status_and_path(desk: Desk) -> N
 # --- who waits for whom --------------------------------------------------------------------------------------------
 
 
-def test_a_second_process_waits_and_is_then_told_who_is_busy(
-    desk: Desk, open_desk: Callable[..., Desk]
-) -> None:
+def test_a_second_process_waits_and_is_then_told_who_is_busy(desk: Desk, open_desk: Callable[..., Desk]) -> None:
     """One lock a store: `busy` names the holder, nothing changes, and readers never wait."""
     desk.backup("v1")
     desk.edit("hooks/notify.sh", "x")

@@ -209,9 +209,7 @@ def test_a_wrecked_configuration_comes_back_byte_for_byte(
     bad = both(roots)
     preview = process.call("rollback_to", version="v1", dry_run=True)
     assert both(roots) == bad
-    done = process.call(
-        "rollback_to", version="v1", plan_id=preview["plan_id"], accept=preview["security_changes"]
-    )
+    done = process.call("rollback_to", version="v1", plan_id=preview["plan_id"], accept=preview["security_changes"])
     assert done["applied"]
     assert both(roots) == good
     process.call("undo", accept=process.call("undo", dry_run=True)["security_changes"])

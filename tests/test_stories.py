@@ -60,9 +60,7 @@ def session_in(home: Path) -> Open:
 
     @contextmanager
     def opened(project: Path, **environ: str) -> Iterator[Session]:
-        loaded = config.load(
-            {"HOME": str(home), "CLAUDE_PROJECT_DIR": str(project), **environ}, for_terminal=False
-        )
+        loaded = config.load({"HOME": str(home), "CLAUDE_PROJECT_DIR": str(project), **environ}, for_terminal=False)
         server = RollbackServer(loaded)
         with start_blocking_portal() as portal:
             connection = portal.wrap_async_context_manager(Client(server.protocol))
@@ -258,9 +256,7 @@ def test_edits_of_several_targets_are_taken_back_together(session: Session, live
     assert live.state() == edited
 
 
-def test_a_target_that_did_not_exist_is_removed_and_comes_back(
-    session_in: Open, home: Path, project: Path
-) -> None:
+def test_a_target_that_did_not_exist_is_removed_and_comes_back(session_in: Open, home: Path, project: Path) -> None:
     """Absence is a state: undo removes the new folder, redo makes it again."""
     build(home, {".claude": {"settings.json": "{}\n"}})
     with session_in(project) as session:

@@ -2,6 +2,7 @@
 
 import posixpath
 import re
+from collections.abc import Sequence
 
 from stravinsky_rollback_mcp.core.codec.text import name_bytes
 from stravinsky_rollback_mcp.core.model import Kind
@@ -14,6 +15,7 @@ _DEVICES = frozenset(
     {"con", "prn", "aux", "nul"} | {f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)}
 )
 MAX_NAME_BYTES = 255
+MAX_LINES = 50
 
 
 def is_version(name: str) -> bool:
@@ -68,6 +70,13 @@ def archive_name(target_id: str, kind: Kind) -> str:
 def plural(count: int, noun: str) -> str:
     """``1 file``, ``2 files``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def capped(lines: Sequence[str]) -> tuple[str, ...]:
+    """At most ``MAX_LINES`` lines; the last says how many were left off."""
+    if len(lines) <= MAX_LINES:
+        return tuple(lines)
+    return (*lines[: MAX_LINES - 1], f"… and {len(lines) - MAX_LINES + 1} more like these.")
 
 
 def shown(path: str, home: str) -> str:

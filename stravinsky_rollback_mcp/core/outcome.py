@@ -94,6 +94,8 @@ class BackupList:
     user_root: str
     project_root: str | None
     now: str
+    store: str
+    server_version: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,15 @@ class Step:
     carried: tuple[Skipped, ...]
 
     @property
+    def kept(self) -> tuple[Entry, ...]:
+        """The live files that stay in the tree as they are."""
+        return tuple(
+            entry
+            for entry in self.desired.entries
+            if entry.type is EntryType.FILE and entry.path not in self.from_backup
+        )
+
+    @property
     def is_change(self) -> bool:
         """Whether the target would not stay as it is."""
         return self.live.digest != self.desired.digest

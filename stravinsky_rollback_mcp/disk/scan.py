@@ -66,11 +66,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scan:
-    """One look at a target: its tree and the stat signature that must still hold when everything was read."""
+    """One look at a target: its tree, and the stat signature that must still hold when everything was read.
+
+    ``hard_linked`` are files that have other names too; replacing them here does not change what those names hold.
+    """
 
     place: Place
     tree: Tree
     signature: Signature
+    hard_linked: tuple[str, ...] = ()
 
 
 def locate(view: View, target: Target) -> Place:
@@ -127,7 +131,12 @@ def scan(place: Place, limits: Limits, sink: Sink | None = None) -> Scan:
         return Scan(place=place, tree=not_recorded(reason), signature=())
     walk = _Walk(place.resolved, limits, sink, reads=True)
     walk.start(kind)
-    return Scan(place=place, tree=present(walk.entries, walk.skipped), signature=tuple(walk.signature))
+    return Scan(
+        place=place,
+        tree=present(walk.entries, walk.skipped),
+        signature=tuple(walk.signature),
+        hard_linked=tuple(walk.hard_linked),
+    )
 
 
 def still_the_same(seen: Scan, limits: Limits) -> bool:
@@ -178,6 +187,7 @@ class _Walk:
     def __init__(self, top: str, limits: Limits, sink: Sink | None, *, reads: bool) -> None:
         self.entries: list[Entry] = []
         self.skipped: list[Skipped] = []
+        self.hard_linked: list[str] = []
         self.signature: list[tuple[str, int, int, int, int, int, int]] = []
         self._top = top
         self._limits = limits
@@ -260,6 +270,8 @@ class _Walk:
             finally:
                 os.close(handle)
         self._note(path, status)
+        if status.st_nlink > 1:
+            self.hard_linked.append(path)
         self._count(
             Entry(
                 path=path,

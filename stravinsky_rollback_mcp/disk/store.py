@@ -54,6 +54,7 @@ class Store:
 
     def open(self) -> None:
         """Make the folders that are missing and refuse a store that others can write or read (``store_untrusted``)."""
+        self._require_safe_way()
         missing: list[str] = []
         folder = self.root
         while not os.path.lexists(folder):
@@ -69,6 +70,22 @@ class Store:
     def exists(self) -> bool:
         """Whether there is a store at all; reading one that is not there must not create it."""
         return os.path.isdir(self.root)
+
+    def _require_safe_way(self) -> None:
+        """Nobody else may be able to put another folder in the store's place."""
+        folder = os.path.realpath(self.root)
+        while folder != os.path.dirname(folder):
+            folder = os.path.dirname(folder)
+            if not os.path.lexists(folder):
+                continue
+            status = os.stat(folder)
+            is_open = status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX
+            if is_open or status.st_uid not in (0, os.geteuid()):
+                raise RollbackError(
+                    Code.STORE_UNTRUSTED,
+                    f"{folder}, in which the store lies, can be changed by others.",
+                    "choose another place with --store.",
+                )
 
     def _require_private(self, path: str) -> None:
         try:

@@ -18,7 +18,7 @@ from stravinsky_rollback_mcp.core.model import (
     Target,
     TargetState,
 )
-from stravinsky_rollback_mcp.core.names import leads_out, plural, require_new_version, shown
+from stravinsky_rollback_mcp.core.names import capped, leads_out, plural, require_new_version, shown
 from stravinsky_rollback_mcp.core.outcome import BackupCreated
 from stravinsky_rollback_mcp.disk.scan import Place, Scan
 from stravinsky_rollback_mcp.disk.store import Opened, Reusable
@@ -266,7 +266,7 @@ def warnings_of(desk: Desk, seen: Mapping[str, Scan]) -> tuple[str, ...]:
             for entry in item.tree.entries
             if entry.link and leads_out(entry.path, entry.link)
         )
-    return tuple(lines)
+    return capped(lines)
 
 
 def write_latest(desk: Desk, version: str | None, digests: Mapping[str, str]) -> None:

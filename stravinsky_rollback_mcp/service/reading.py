@@ -32,7 +32,7 @@ from stravinsky_rollback_mcp.core.outcome import (
 from stravinsky_rollback_mcp.core.selection import Part, parts_of
 from stravinsky_rollback_mcp.core.times import bound
 from stravinsky_rollback_mcp.errors import Code, RollbackError
-from stravinsky_rollback_mcp.service.desk import Desk, Known, digests_of
+from stravinsky_rollback_mcp.service.desk import Desk, Known, digests_of, tool_version
 from stravinsky_rollback_mcp.service.stored import (
     backups_of_view,
     changed_between,
@@ -44,6 +44,7 @@ from stravinsky_rollback_mcp.service.stored import (
 )
 
 _MAX_CURSOR = 18  # characters: more than any sequence number will ever have
+_MAX_DETAILED = 20  # backups with their targets on one page: hosts cut results of more than about 50 KB
 _OPERATIONS = frozenset({EventType.MANUAL_ROLLBACK, EventType.AUTO_ROLLBACK, EventType.UNDO, EventType.REDO})
 
 
@@ -96,20 +97,23 @@ def list_backups(
     if path is not None:
         ordered = _that_changed(desk, known, ordered, path)
     before = _sequence(cursor)
+    size = min(limit, _MAX_DETAILED) if detail else limit
     page = [item for item in ordered if before is None or item[2] < before]
-    backups = tuple(_described(desk, known, version, changed, detail=detail) for version, changed, _ in page[:limit])
-    more = len(page) > limit
+    backups = tuple(_described(desk, known, version, changed, detail=detail) for version, changed, _ in page[:size])
+    more = len(page) > size
     return BackupList(
         summary=_list_summary(len(ordered), current, has_other=not all_projects and len(known.backups) > len(ordered)),
         next_step="" if ordered else "Call create_backup.",
         notices=notices,
         backups=backups,
-        next_cursor=str(page[limit - 1][2]) if more else None,
+        next_cursor=str(page[size - 1][2]) if more else None,
         total=len(ordered),
         current=current,
         user_root=desk.shown(desk.view.user_root),
         project_root=None if desk.view.project_root is None else desk.shown(desk.view.project_root),
         now=desk.now(),
+        store=desk.shown(desk.store.root),
+        server_version=tool_version(),
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core import plan as planning
 from stravinsky_rollback_mcp.core.model import AuditDraft, BackupKind, EventStatus, EventType, Scope
-from stravinsky_rollback_mcp.core.names import leads_out, shown
+from stravinsky_rollback_mcp.core.names import capped, leads_out, shown
 from stravinsky_rollback_mcp.core.outcome import Restored, Undone
 from stravinsky_rollback_mcp.core.plan import Plan
 from stravinsky_rollback_mcp.disk.execute import Order
@@ -202,7 +202,7 @@ def _report(
         changes=changes,
         security_changes=plan.security_changes,
         findings=(),
-        warnings=_restore_warnings(desk, plan),
+        warnings=_restore_warnings(desk, look, plan),
         duration_ms=round((time.monotonic() - started) * 1000),
         audit=desk.audit.anchor(),
         undo="Call `undo`, or type `stravinsky-rollback undo`." if applied else "",
@@ -238,7 +238,7 @@ def _next_step(intent: Intent, *, applied: bool) -> str:
     return "To do exactly this, call again without dry_run and with this plan_id."
 
 
-def _restore_warnings(desk: Desk, plan: Plan) -> tuple[str, ...]:
+def _restore_warnings(desk: Desk, look: Look, plan: Plan) -> tuple[str, ...]:
     lines: list[str] = []
     for step in plan.changes:
         path = desk.shown_target(step.target)
@@ -251,4 +251,14 @@ def _restore_warnings(desk: Desk, plan: Plan) -> tuple[str, ...]:
             for entry in step.desired.entries
             if entry.link and leads_out(entry.path, entry.link)
         )
-    return tuple(lines)
+        replaced = {entry.path for entry in step.live.entries} - {entry.path for entry in step.kept}
+        lines.extend(
+            f"{_joined(path, name)} has another name (hard link), which keeps what it holds."
+            for name in look.seen[step.target.id].hard_linked
+            if name in replaced
+        )
+    return capped(lines)
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}/{shown(name, '')}" if name else path

@@ -227,7 +227,9 @@ def test_a_settings_file_is_stored_byte_for_byte(tmp_path: Path) -> None:
     assert unpacked(tmp_path / "kept.json", stored) == {"": content}
 
 
-@pytest.mark.parametrize("size_bytes", [(1 << 18) - 1024 + step for step in (-1, 0, 1, 511, 512, 513)] + [0, 1, 1 << 20])
+@pytest.mark.parametrize(
+    "size_bytes", [(1 << 18) - 1024 + step for step in (-1, 0, 1, 511, 512, 513)] + [0, 1, 1 << 20]
+)
 @pytest.mark.parametrize("fill", [b"\0", b"", b"ab"], ids=["flat", "random", "regular"])
 def test_buffer_boundaries_lose_nothing(tmp_path: Path, size_bytes: int, fill: bytes) -> None:
     """Sizes around the internal buffers, for content that packs well, badly and in runs."""
@@ -291,8 +293,9 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "trailing zeros": lambda content: content + bytes(1 << 19),
     "second stream": lambda content: content + content,
     "empty second stream": lambda content: content + packed(b""),
-    "split in two streams": lambda content: packed(zlib.decompress(content, 31)[:512])
-    + packed(zlib.decompress(content, 31)[512:]),
+    "split in two streams": lambda content: (
+        packed(zlib.decompress(content, 31)[:512]) + packed(zlib.decompress(content, 31)[512:])
+    ),
     "bad CRC": lambda content: _flip(content, len(content) - 8),
     "bad length": lambda content: _flip(content, len(content) - 1),
     "without end mark": lambda content: packed(zlib.decompress(content, 31)[: -2 * tar.BLOCK]),
@@ -303,9 +306,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_damaged_archives_do_not_match(
-    small: tuple[Path, StoredTarget], damage: Callable[[bytes], bytes]
-) -> None:
+def test_damaged_archives_do_not_match(small: tuple[Path, StoredTarget], damage: Callable[[bytes], bytes]) -> None:
     """Hostile input: truncated, trailing, doubled, not gzip, bad sums, even where the digest is theirs (row 23)."""
     path, stored = small
     content = damage(path.read_bytes())
@@ -455,9 +456,7 @@ HOSTILE: dict[str, tuple[Code, bytes]] = {
 
 
 @pytest.mark.parametrize(("code", "members"), HOSTILE.values(), ids=HOSTILE)
-def test_only_what_the_manifest_lists_is_accepted(
-    small: tuple[Path, StoredTarget], code: Code, members: bytes
-) -> None:
+def test_only_what_the_manifest_lists_is_accepted(small: tuple[Path, StoredTarget], code: Code, members: bytes) -> None:
     """Hostile input: names that lead out, links, devices, duplicates, surplus and missing members (rows 14 to 22)."""
     path, stored = small
     stored = trusted(path, stored, packed(members + tar.END))
@@ -513,9 +512,7 @@ BOMBS: dict[str, tuple[Code, list[bytes]]] = {
 
 
 @pytest.mark.parametrize(("code", "start"), BOMBS.values(), ids=BOMBS)
-def test_bombs_cost_neither_memory_nor_time(
-    small: tuple[Path, StoredTarget], code: Code, start: list[bytes]
-) -> None:
+def test_bombs_cost_neither_memory_nor_time(small: tuple[Path, StoredTarget], code: Code, start: list[bytes]) -> None:
     """Hostile input: a small archive that unpacks to 64 MiB is refused long before (row 21)."""
     path, stored = small
     packer = zlib.compressobj(1, zlib.DEFLATED, 31)

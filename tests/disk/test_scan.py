@@ -442,6 +442,55 @@ def test_a_write_within_one_tick_of_the_clock_is_noticed(tmp_path: Path) -> None
     assert (result["torn"], result["noticed"]) == (0, result["rounds"])
 
 
+HOLDER = """
+import os, sys
+
+with open(sys.argv[1], "r+b") as file:
+    while sys.stdin.readline():
+        file.write(b"B")
+        file.flush()
+        print("written", flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has a file open")
+def test_a_file_that_is_being_written_is_waited_for(home: Path) -> None:
+    """Hostile input: a long write gets its time stamp when it begins; its stat alone never shows it (row 43).
+
+    What a program merely keeps open is read as soon as it has been quiet for a second.
+    """
+    path = hooks(home, {"log": "AAAA"}) / "log"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        holder.stdin.write("go\n")
+        holder.stdin.flush()
+        assert holder.stdout.readline() == "written\n"
+        changed_ns = path.stat().st_ctime_ns
+        refusals = 0
+        found = None
+        deadline = time.monotonic() + 5
+        while found is None and time.monotonic() < deadline:
+            try:
+                found = scan(place(path.parent), LIMITS)
+            except ChangedWhileReadError:
+                refusals += 1
+        assert refusals
+        assert time.time_ns() - changed_ns > SECOND_NS
+        assert found is not None
+        assert found.tree.entries[1].sha256 == sha256(b"BAAA").hexdigest()
+        holder.stdin.write("go\n")
+        holder.stdin.flush()
+        assert holder.stdout.readline() == "written\n"
+        with pytest.raises(ChangedWhileReadError):
+            scan(place(path.parent), LIMITS)
+        holder.stdin.close()
+        assert holder.wait(5) == 0
+    assert scan(place(path.parent), LIMITS).tree.entries[1].sha256 == sha256(b"BBAA").hexdigest()
+
+
 AFTER_SCAN: dict[str, Callable[[Path], object]] = {
     "rewritten": lambda top: (top / "b").write_text("2", encoding="utf-8"),
     "added": lambda top: (top / "c").write_text("new", encoding="utf-8"),

@@ -300,9 +300,7 @@ def test_sizes_count_a_linked_archive_once(store: Store, live: Path) -> None:
     first = backed_up(store, live, "v1")
     alone = store.size_bytes()
     backed_up(store, live, "v2", first)
-    own = sum(
-        os.lstat(f"{store.backups}/v2/{name}").st_size for name in ("manifest.json", "user.settings.json")
-    )
+    own = sum(os.lstat(f"{store.backups}/v2/{name}").st_size for name in ("manifest.json", "user.settings.json"))
     assert store.size_bytes() == alone + own
 
 

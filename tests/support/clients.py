@@ -236,8 +236,8 @@ def blocks(body: Json, kind: str) -> Iterator[Json]:
 class _Messages(http.server.BaseHTTPRequestHandler):
     """The Messages API: the n-th answer is the n-th step of the script, n being the tool results seen so far.
 
-    A step is ``{"tool": name, "input": {...}}`` or ``{"text": ...}``. With either: ``{"after": path}``, the answer waits
-    until that is there; ``{"write": {path: text}}``, somebody else changes files before the answer comes.
+    A step is ``{"tool": name, "input": {...}}`` or ``{"text": ...}``. With either: ``{"after": path}``, the answer
+    waits until that is there; ``{"write": {path: text}}``, somebody else changes files before the answer comes.
     """
 
     folder: Path
