@@ -40,34 +40,42 @@ class Rollback:
         return result.structured_content
 
 
-async def story(rollback: Rollback, hook: Path) -> None:
+def expect(is_so: bool, what: str) -> None:  # noqa: FBT001 - reads like assert, and stays under -O
+    """End the script when something is not as it should be."""
+    if not is_so:
+        raise SystemExit(f"not so: {what}")
+
+
+async def story(server: StdioServerParameters, hook: Path) -> None:
     """Back up, break, look, preview, roll back, undo, redo, and read who did what."""
-    backup = await rollback.call("create_backup", version="before-the-installer", note="guards as they should be")
-    assert backup["created"]
+    async with Client(server) as client:
+        rollback = Rollback(client)
+        await rollback.call("create_backup", version="before-the-installer", note="guards as they should be")
 
-    await asyncio.to_thread(hook.write_text, "raise SystemExit(0)  # an installer was here\n", encoding="utf-8")
-    listed = await rollback.call("list_backups")
-    assert [drift["target"] for drift in listed["current"]["drift"]] == ["user.hooks"]
+        await asyncio.to_thread(hook.write_text, "raise SystemExit(0)  # an installer was here\n", encoding="utf-8")
+        listed = await rollback.call("list_backups")
+        expect([drift["target"] for drift in listed["current"]["drift"]] == ["user.hooks"], "the change is noticed")
 
-    # A preview changes nothing. Its plan_id makes sure that what was shown is what is done.
-    preview = await rollback.call("rollback_to", version="before-the-installer", dry_run=True)
-    assert preview["security_changes"] == []  # otherwise: show these lines to a person, and repeat them in `accept`
-    done = await rollback.call("rollback_to", version="before-the-installer", plan_id=preview["plan_id"])
-    assert await asyncio.to_thread(hook.read_text, encoding="utf-8") == GUARD
-    print(f"{'':14} what was there is kept in {done['safety_backup']}")
+        # A preview changes nothing. Its plan_id makes sure that what was shown is what is done. If it lists
+        # security_changes, show them to a person, and repeat them in `accept` once that person agrees.
+        preview = await rollback.call("rollback_to", version="before-the-installer", dry_run=True)
+        expect(not preview["security_changes"], "nothing gets less safe")
+        done = await rollback.call("rollback_to", version="before-the-installer", plan_id=preview["plan_id"])
+        expect(await asyncio.to_thread(hook.read_text, encoding="utf-8") == GUARD, "the guard is back")
+        print(f"{'':14} what was there before is kept in {done['safety_backup']}")
 
-    await rollback.call("undo")
-    assert "installer" in await asyncio.to_thread(hook.read_text, encoding="utf-8")
-    await rollback.call("redo")
-    assert await asyncio.to_thread(hook.read_text, encoding="utf-8") == GUARD
+        await rollback.call("undo")
+        expect(await asyncio.to_thread(hook.read_text, encoding="utf-8") != GUARD, "the rollback is taken back")
+        await rollback.call("redo")
+        expect(await asyncio.to_thread(hook.read_text, encoding="utf-8") == GUARD, "and done again")
 
-    audit = await rollback.call("query_audit", limit=20)
-    for event in reversed(audit["events"]):
-        print(f"{event['seq']:4} {event['event_type']:16} {event['status']:8} {', '.join(event['paths'])}")
-    assert audit["chain"]["intact"]
+        audit = await rollback.call("query_audit", limit=20)
+        for event in reversed(audit["events"]):
+            print(f"{event['seq']:4} {event['event_type']:16} {event['status']:8} {', '.join(event['paths'][:2])}")
+        expect(audit["chain"]["intact"], "no record was tampered with")
 
 
-async def main() -> None:
+def main() -> None:
     """Make a home, a project and a server for the story."""
     with tempfile.TemporaryDirectory() as folder:
         hook = Path(folder, "home", ".claude", "hooks", "guard.py")
@@ -81,9 +89,8 @@ async def main() -> None:
             args=["-m", "stravinsky_rollback_mcp", "--project", str(project)],
             env={"HOME": f"{folder}/home", "STRAVINSKY_BACKUP_ON_SESSION_START": "false"},
         )
-        async with Client(server) as client:
-            await story(Rollback(client), hook)
+        asyncio.run(story(server, hook))
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

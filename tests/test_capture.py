@@ -9,8 +9,9 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Self
 
 import pytest
 from support.config import realistic
@@ -28,9 +29,11 @@ from stravinsky_rollback_mcp.service.desk import Caller, Desk
 CALLER = Caller(actor=Actor(kind="terminal"), made_by=MadeBy.TERMINAL)
 
 
-def desk(home: Path, project: Path | None = None, files: Files | None = None, **variables: str) -> Desk:
+def desk(
+    home: Path, project: Path | None = None, files: Files | None = None, variables: Mapping[str, str] | None = None
+) -> Desk:
     """The working place of one process; without a project the person's scope alone."""
-    environ = {"HOME": str(home), **variables}
+    environ = {"HOME": str(home), **(variables or {})}
     config = load(environ, for_terminal=False, project=str(project or home))
     return Desk(config, files or Files(), backup.keep_rescued)
 
@@ -73,7 +76,7 @@ def refusal(body: Callable[[], object]) -> RollbackError:
 
 
 def test_a_real_configuration_is_captured_whole(home: Path, project: Path) -> None:
-    """Both scopes, all oddities, nothing of what is none of our business, and nothing changed (row 47)."""
+    """Both scopes, all oddities, nothing of what is none of our business, and nothing changed (design)."""
     realistic(home, project)
     before = (snapshot(home), snapshot(project))
     at = desk(home, project)
@@ -103,7 +106,7 @@ def test_a_real_configuration_is_captured_whole(home: Path, project: Path) -> No
 
 
 def test_a_person_restores_a_backup_with_tar_alone(home: Path, project: Path, tmp_path: Path) -> None:
-    """The store can be read without this program; only links stand in the manifest (store-and-protocol.md)."""
+    """The store can be read without this program; only links stand in the manifest (design)."""
     realistic(home, project)
     create(desk(home, project))
     out = tmp_path / "out"
@@ -120,7 +123,7 @@ def test_a_person_restores_a_backup_with_tar_alone(home: Path, project: Path, tm
 
 
 def test_nothing_behind_a_link_reaches_the_store(home: Path, project: Path, tmp_path: Path) -> None:
-    """Hostile input: a repository links a private key into its hooks; the seed copied the key (row 35)."""
+    """Hostile input: a repository links a private key into its hooks; the seed copied the key."""
     build(tmp_path, {"ssh": {"id_ed25519": "MARKER-PRIVATE-KEY"}})
     build(
         project,
@@ -142,7 +145,7 @@ def test_nothing_behind_a_link_reaches_the_store(home: Path, project: Path, tmp_
 
 
 def test_what_is_left_out_is_said(home: Path) -> None:
-    """Hostile input: FIFOs and downloads are skipped at once, each with its reason (rows 38 and 39)."""
+    """Hostile input: FIFOs and downloads are skipped at once, each with its reason."""
     build(
         home,
         {
@@ -165,7 +168,7 @@ def test_what_is_left_out_is_said(home: Path) -> None:
 
 
 def test_a_deep_and_odd_tree_is_captured(home: Path) -> None:
-    """Names of all kinds, 3 MB, empty and read-only things, as deep as is allowed (rows 24 and 45)."""
+    """Names of all kinds, 3 MB, empty and read-only things, as deep as is allowed (design)."""
     hooks: dict[str | bytes, Spec] = {
         "new\nline": "1",
         b"\xff" * 255: "2",
@@ -198,7 +201,7 @@ def test_a_deep_and_odd_tree_is_captured(home: Path) -> None:
 
 
 def test_the_same_state_gives_the_same_bytes(home: Path, project: Path) -> None:
-    """Archives are reproducible and shared; touching files changes neither (store-and-protocol.md, row 69)."""
+    """Archives are reproducible and shared; touching files changes neither (design)."""
     realistic(home, project)
     at = desk(home, project)
     create(at, "v1")
@@ -216,7 +219,7 @@ def test_the_same_state_gives_the_same_bytes(home: Path, project: Path) -> None:
 
 
 def test_an_unchanged_state_is_not_stored_again(home: Path, project: Path) -> None:
-    """Hostile input: a loop of backups must not fill the disk (row 91)."""
+    """Hostile input: a loop of backups must not fill the disk."""
     realistic(home, project)
     at = desk(home, project)
     first = create(at, None)
@@ -228,7 +231,7 @@ def test_an_unchanged_state_is_not_stored_again(home: Path, project: Path) -> No
 
 
 def test_everything_in_the_store_is_private(home: Path, project: Path) -> None:
-    """Under umask 000, and where a looser store was found: folders 0700, files 0600 (row 63)."""
+    """Under umask 000, and where a looser store was found: folders 0700, files 0600 (design)."""
     realistic(home, project)
     build(home, {".stravinsky": Folder({"rollback": Folder({"backups": Folder({}, 0o777)}, 0o777)}, 0o755)})
     before = os.umask(0)
@@ -251,8 +254,8 @@ REFUSED: dict[str, tuple[Code, dict[str, str], Callable[[Path], object]]] = {
         lambda root: os.truncate(root / "hooks/b", (1 << 20) + 1),
     ),
     "sparse": (Code.TOO_LARGE, {}, lambda root: os.truncate(root / "commands/c", 1 << 40)),
-    "too many": (Code.TOO_MANY_FILES, {"STRAVINSKY_BACKUP_MAX_ENTRIES": "2"}, lambda root: None),
-    "too deep": (Code.TOO_MANY_FILES, {"STRAVINSKY_BACKUP_MAX_DEPTH": "1"}, lambda root: None),
+    "too many": (Code.TOO_MANY_FILES, {"STRAVINSKY_BACKUP_MAX_ENTRIES": "2"}, lambda _: None),
+    "too deep": (Code.TOO_MANY_FILES, {"STRAVINSKY_BACKUP_MAX_DEPTH": "1"}, lambda _: None),
 }
 
 
@@ -260,21 +263,20 @@ REFUSED: dict[str, tuple[Code, dict[str, str], Callable[[Path], object]]] = {
 def test_a_refused_backup_leaves_no_trace(
     home: Path, code: Code, variables: dict[str, str], change: Callable[[Path], object]
 ) -> None:
-    """Hostile input: too large, too many, too deep: named, and the store as before (row 41)."""
+    """Hostile input: too large, too many, too deep: named, and the store as before."""
     build(home, {".claude": {"hooks": {"a": {"x": {}}, "b": "x"}, "commands": {"c": "x"}}})
     create(desk(home), "earlier")
     before = stored(home)
     change(home / ".claude")
-    error = refusal(lambda: create(desk(home, **variables)))
+    error = refusal(lambda: create(desk(home, variables=variables)))
     assert error.code is code
     assert str(home / ".claude") in error.message
     assert error.hint
     assert stored(home) == before
-    assert create(desk(home, STRAVINSKY_BACKUP_MAX_FILE_SIZE_MB="1"), "v1") if code is Code.TOO_MANY_FILES else True
 
 
 def test_a_taken_name_leaves_no_trace(home: Path) -> None:
-    """Backups are immutable, whatever the case of the name (row 4)."""
+    """Backups are immutable, whatever the case of the name (design)."""
     build(home, {".claude": {"hooks": {"a": "x"}}})
     create(desk(home), "v1")
     before = stored(home)
@@ -286,7 +288,7 @@ def test_a_taken_name_leaves_no_trace(home: Path) -> None:
 
 
 def test_a_project_that_links_out_leaves_no_trace(home: Path, project: Path) -> None:
-    """Hostile input: a repository whose hooks are the person's own (rows 36 and 99)."""
+    """Hostile input: a repository whose hooks are the person's own."""
     build(home, {".claude": {"hooks": {"guard": "secret"}}})
     build(project, {".claude": {"hooks": Link(str(home / ".claude/hooks"))}})
     assert refusal(lambda: create(desk(home, project))).code is Code.UNSAFE_PATH
@@ -320,7 +322,7 @@ print(os.listdir(desk.store.backups))
 
 @pytest.mark.parametrize("locked", ["hooks/sub/secret", "hooks/sub", "settings.json"])
 def test_an_unreadable_file_is_named_and_leaves_no_trace(home: Path, locked: str) -> None:
-    """No backup is better than one with a hole in it (row 42)."""
+    """No backup is better than one with a hole in it (design)."""
     build(home, {".claude": {"hooks": {"sub": {"secret": "x"}}, "settings.json": "{}"}})
     drop = ""
     if os.geteuid() == 0:  # permissions do not concern root
@@ -347,7 +349,7 @@ def test_an_unreadable_file_is_named_and_leaves_no_trace(home: Path, locked: str
 
 
 def test_a_full_disk_leaves_no_trace(home: Path) -> None:
-    """A real limit on the size of files ends the capture of 3 MB; the store is as before (rows 25 and 52)."""
+    """A real limit on the size of files ends the capture of 3 MB; the store is as before (design)."""
     build(home, {".claude": {"hooks": {"a": "x"}}})
     at = desk(home)
     create(at, "earlier")
@@ -364,8 +366,8 @@ def test_a_full_disk_leaves_no_trace(home: Path) -> None:
     create(at)
 
 
-def test_whichever_step_fails_there_is_a_whole_backup_or_none(home: Path) -> None:
-    """For every N, the N-th operation of a backup fails: what is listed can be verified (layout-and-style.md, rule 12)."""
+def test_whichever_step_fails_no_trace_is_left(home: Path) -> None:
+    """For every N, the N-th operation on backups fails: the store is as before, without a sweep (design)."""
     build(home, {".claude": {"hooks": {"a": "x"}, "commands": {"b": "y"}, "settings.json": "{}"}})
     create(desk(home), "earlier")
     before = stored(home)
@@ -382,18 +384,14 @@ def test_whichever_step_fails_there_is_a_whole_backup_or_none(home: Path) -> Non
             if left[0] == -1:  # noqa: B023
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
-        version = f"v{number}"
         try:
-            create(desk(home, files=Files(fail)), version)
+            create(desk(home, files=Files(fail)), f"v{number}")
         except RollbackError as error:
             assert error.code is Code.NO_SPACE  # noqa: PT017
+            assert stored(home) == before
+        else:
+            pytest.fail(f"{seen[number]} failed unnoticed")
         assert left[0] < 0, "the operation did take place"
-        at = desk(home)
-        at.store.sweep()
-        if version in at.store.versions():
-            assert at.store.verify(at.store.read(version)) == ()
-            Files().remove_tree(str(kept(home, version, "")))
-        assert stored(home) == before
 
 
 # --- a source that moves -------------------------------------------------------------------------------------------
@@ -424,7 +422,7 @@ class Writing:
             self._begun.set()
             self.first.wait(5)
 
-    def __enter__(self) -> "Writing":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -452,7 +450,7 @@ def captured_while(home: Path, write: Callable[[int], object], attempts: int, li
 
 @pytest.mark.parametrize("limit", [60, 200_000], ids=["a burst", "all the time"])
 def test_a_file_rewritten_in_place_is_never_torn(home: Path, limit: int) -> None:
-    """Hostile input: a writer in a loop; 27 of 30 backups of the seed "verified" a torn or empty file (row 43)."""
+    """Hostile input: a writer in a loop; 27 of 30 backups of the seed "verified" a torn or empty file."""
     path = home / ".claude/hooks/data"
     size_bytes = 600_000
     build(home, {".claude": {"hooks": {"data": b"A" * size_bytes}}})
@@ -484,7 +482,7 @@ def test_a_file_cut_and_written_anew_is_never_torn(home: Path) -> None:
 
 
 def test_two_files_are_of_one_moment(home: Path) -> None:
-    """Hostile input: hooks are replaced before the settings that need them; no backup has only one of both (row 43)."""
+    """Hostile input: hooks are replaced before the settings that need them; no backup has only one of both."""
     root = home / ".claude"
     build(home, {".claude": {"hooks": {"guard": "0"}, "settings.json": "0"}})
 
@@ -502,7 +500,7 @@ def test_two_files_are_of_one_moment(home: Path) -> None:
 
 
 def test_a_writer_that_stops_does_not_spoil_the_backup(home: Path) -> None:
-    """Retries are for this: the first look fails, a later one finds the end of the burst (row 43)."""
+    """Retries are for this: the first look fails, a later one finds the end of the burst (design)."""
     path = home / ".claude/hooks/data"
     build(home, {".claude": {"hooks": {"data": "0"}}})
     acted: list[int] = []
@@ -518,7 +516,7 @@ def test_a_writer_that_stops_does_not_spoil_the_backup(home: Path) -> None:
 
 
 def test_settings_that_vanish_in_mid_capture_are_recorded_as_absent(home: Path) -> None:
-    """A file deleted between being read and being checked again is a change like any other (row 43)."""
+    """A file deleted between being read and being checked again is a change like any other (design)."""
     build(home, {".claude": {"hooks": {"a": "x"}, "settings.json": "{}"}})
     acted: list[str] = []
 

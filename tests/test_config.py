@@ -48,7 +48,7 @@ def ids(config: Config) -> set[str]:
 
 
 def test_the_defaults_are_those_of_claude_code(home: Path, project: Path) -> None:
-    """User root below the home, project where the session is, store below the home (configuration.md)."""
+    """User root below the home, project where the session is, store below the home (design)."""
     config = loaded(home)
     assert config.view.home == str(home)
     assert config.view.user_root == str(home / ".claude")
@@ -66,7 +66,7 @@ def test_the_defaults_are_those_of_claude_code(home: Path, project: Path) -> Non
 
 @pytest.mark.parametrize("value", [None, "", "relative", ".", "~", "/does/not/exist", "file", "/dev/null"])
 def test_a_home_that_is_none_is_refused(home: Path, value: str | None) -> None:
-    """Hostile input: HOME unset, empty, relative, missing or a file: a clean refusal at the start (row 101)."""
+    """Hostile input: HOME unset, empty, relative, missing or a file: a clean refusal at the start."""
     (home / "file").write_text("x", encoding="utf-8")
     environ = {} if value is None else {"HOME": str(home / "file") if value == "file" else value}
     error = refusal(environ)
@@ -83,7 +83,7 @@ def test_a_home_is_written_plainly(home: Path) -> None:
 
 
 def test_claude_config_dir_moves_the_user_root_alone(home: Path, tmp_path: Path) -> None:
-    """The store stays below the home, wherever Claude Code's configuration lies (configuration.md)."""
+    """The store stays below the home, wherever Claude Code's configuration lies (design)."""
     config = loaded(home, CLAUDE_CONFIG_DIR=f"{tmp_path}/cfg/")
     assert config.view.user_root == str(tmp_path / "cfg")
     assert config.store == str(home / ".stravinsky/rollback")
@@ -94,14 +94,14 @@ def test_claude_config_dir_moves_the_user_root_alone(home: Path, tmp_path: Path)
 
 
 def test_a_relative_claude_config_dir_is_refused(home: Path) -> None:
-    """Hostile input: a project's settings could point it at themselves (row 95)."""
+    """Hostile input: a project's settings could point it at themselves."""
     error = refusal({"HOME": str(home), "CLAUDE_CONFIG_DIR": "cfg"})
     assert error.code is Code.ENV_UNTRUSTED
     assert "CLAUDE_CONFIG_DIR" in error.message
 
 
 def test_a_store_may_be_named(home: Path, project: Path) -> None:
-    """``--store`` is relative to the working directory; no variable can move the store (rows 94 and 95)."""
+    """``--store`` is relative to the working directory; no variable can move the store (design)."""
     assert loaded(home, store="s/../t").store == str(project / "t")
     assert loaded(home, store="/abs").store == "/abs"
     assert loaded(home, STRAVINSKY_STORE="/evil", STRAVINSKY_ROLLBACK_STORE="/evil").store == str(
@@ -142,13 +142,13 @@ def in_a_child(folder: str, home: Path, *options: str, **variables: str) -> str:
 
 
 def test_a_deleted_working_directory_is_refused(home: Path, tmp_path: Path) -> None:
-    """A session whose folder was removed gets a sentence, not a traceback (row 101)."""
+    """A session whose folder was removed gets a sentence, not a traceback (design)."""
     (tmp_path / "gone").mkdir()
     assert in_a_child(str(tmp_path / "gone"), home) == "env_untrusted the working directory was deleted."
 
 
 def test_an_encoding_that_loses_names_is_refused(home: Path) -> None:
-    """Hostile input: under a Latin-1 locale names would be stored as other names (row 104)."""
+    """Hostile input: under a Latin-1 locale names would be stored as other names."""
     answer = in_a_child("-", home, "-X", "utf8=0", LC_ALL="en_US.ISO-8859-1", PYTHONCOERCECLOCALE="0")
     if "env_untrusted" not in answer:
         answer = in_a_child("-", home, "-X", "utf8=0", LC_ALL="POSIX", PYTHONCOERCECLOCALE="0")
@@ -161,7 +161,7 @@ def test_an_encoding_that_loses_names_is_refused(home: Path) -> None:
 
 
 def test_claude_project_dir_names_the_project(home: Path, project: Path, tmp_path: Path) -> None:
-    """Claude Code says which project; ``--project`` of a person says it louder; links are resolved (configuration.md)."""
+    """Claude Code says which project, ``--project`` says it louder; links are resolved (design)."""
     build(tmp_path, {"other": {}, "third": {}, "link": Link("other")})
     assert loaded(home, CLAUDE_PROJECT_DIR=str(tmp_path / "link")).view.project == str(tmp_path / "other")
     assert loaded(home, CLAUDE_PROJECT_DIR="../third").view.project == str(tmp_path / "third")
@@ -172,7 +172,7 @@ def test_claude_project_dir_names_the_project(home: Path, project: Path, tmp_pat
 
 @pytest.mark.parametrize("name", ["gone", "file", "loop", "~root", "\x1b[31m"])
 def test_a_project_that_is_no_folder_is_refused(home: Path, project: Path, name: str) -> None:
-    """Hostile input: missing, a file, links in a circle, a shell's shorthand (row 10)."""
+    """Hostile input: missing, a file, links in a circle, a shell's shorthand."""
     build(project, {"file": "x", "loop": Link("loop")})
     for error in (refusal({"HOME": str(home)}, project=name), refusal({"HOME": str(home), "CLAUDE_PROJECT_DIR": name})):
         assert error.code is Code.INVALID_ARGUMENT
@@ -181,7 +181,7 @@ def test_a_project_that_is_no_folder_is_refused(home: Path, project: Path, name:
 
 @pytest.mark.parametrize("how", ["project", "link", "cwd", "config dir"])
 def test_home_as_a_project_is_one_scope(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
-    """Where user and project resolve alike nothing is backed up twice, and local settings are kept (row 10)."""
+    """Where user and project resolve alike nothing is backed up twice, and local settings are kept (design)."""
     (home / ".claude").mkdir()
     (tmp_path / "link").symlink_to(home)
     match how:
@@ -200,14 +200,14 @@ def test_home_as_a_project_is_one_scope(home: Path, tmp_path: Path, monkeypatch:
 
 
 def test_a_linked_claude_folder_is_one_scope(home: Path, project: Path) -> None:
-    """A project whose .claude is a link to the person's own is not a second scope (configuration.md)."""
+    """A project whose .claude is a link to the person's own is not a second scope (design)."""
     (home / ".claude").mkdir()
     (project / ".claude").symlink_to(home / ".claude")
     assert loaded(home).view.project is None
 
 
 def test_local_settings_lie_at_the_git_root(home: Path, project: Path) -> None:
-    """A worktree's .git is a file; without git they lie in the project (configuration.md)."""
+    """A worktree's .git is a file; without git they lie in the project (design)."""
     build(project, {".git": "gitdir: elsewhere\n", "packages": {"app": {}}})
     app = project / "packages/app"
     paths = {target.id: target.path for target in loaded(home, project=str(app)).view.targets}
@@ -227,7 +227,7 @@ def found_from(monkeypatch: pytest.MonkeyPatch, home: Path, cwd: Path) -> str | 
 def test_the_terminal_finds_the_nearest_claude_folder(
     home: Path, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nearest ancestor with .claude, before any git root (configuration.md)."""
+    """Nearest ancestor with .claude, before any git root (design)."""
     build(project, {".git": {}, ".claude": {}, "a": {".claude": {}, "b": {"c": {}}}, "d": {"e": {}}})
     assert found_from(monkeypatch, home, project / "a/b/c") == str(project / "a")
     assert found_from(monkeypatch, home, project / "a") == str(project / "a")
@@ -258,7 +258,7 @@ def test_the_persons_own_claude_folder_is_no_project(
 
 
 def test_the_server_does_not_search(home: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Inside a session the project is what Claude Code says, else exactly the working directory (configuration.md)."""
+    """Inside a session the project is what Claude Code says, else exactly the working directory (design)."""
     build(project, {".claude": {}, "a": {}})
     monkeypatch.chdir(project / "a")
     assert loaded(home).view.project == str(project / "a")
@@ -297,7 +297,7 @@ def variable(section: str, field: str) -> str:
     ids=lambda value: ascii(value)[:14],
 )
 def test_bad_variables_are_refused_by_name(home: Path, section: str, field: str, value: str) -> None:
-    """Hostile input: no value is guessed, no default silently taken, and the value is not repeated (row 8)."""
+    """Hostile input: no value is guessed, no default silently taken, and the value is not repeated."""
     error = refusal({"HOME": str(home), variable(section, field): value})
     assert error.code is Code.INVALID_ARGUMENT
     assert variable(section, field) in error.message
@@ -306,7 +306,7 @@ def test_bad_variables_are_refused_by_name(home: Path, section: str, field: str,
 
 @pytest.mark.parametrize("value", ["1", "0", "yes", "", "on", " true"])
 def test_truth_is_true_or_false(home: Path, value: str) -> None:
-    """``true`` and ``false`` in any case, and nothing that only looks like them (row 8)."""
+    """``true`` and ``false`` in any case, and nothing that only looks like them (design)."""
     error = refusal({"HOME": str(home), "STRAVINSKY_BACKUP_ON_SESSION_START": value})
     assert error.code is Code.INVALID_ARGUMENT
     assert "STRAVINSKY_BACKUP_ON_SESSION_START" in error.message
@@ -357,7 +357,7 @@ def test_variables_stand_above_the_file(home: Path) -> None:
 def test_bad_files_are_refused_by_name(
     home: Path, content: str | bytes | dict[str, object], named: str, hint: str
 ) -> None:
-    """Hostile input: unknown fields with the nearest known one, wrong types, no JSON (row 27; store-and-protocol.md)."""
+    """Hostile input: unknown fields with the nearest known one, wrong types, no JSON."""
     stored(home, content)
     error = refusal({"HOME": str(home)})
     assert error.code is Code.INVALID_ARGUMENT
@@ -370,7 +370,7 @@ def test_bad_files_are_refused_by_name(
     "content", [{}, {"version": "2.0"}, {"version": 1.0}, {"backup": {"max_entries": 1}}], ids=repr
 )
 def test_files_of_another_version_are_refused(home: Path, content: dict[str, object]) -> None:
-    """A newer file is not half understood (store-and-protocol.md)."""
+    """A newer file is not half understood (design)."""
     stored(home, content)
     assert refusal({"HOME": str(home)}).code is Code.UNSUPPORTED_VERSION
 
@@ -382,7 +382,7 @@ def test_a_file_that_cannot_be_read_is_refused(home: Path) -> None:
 
 
 def test_project_files_are_never_our_configuration(home: Path, project: Path) -> None:
-    """Hostile input: a repository that ships a store or a config of ours changes nothing (row 94)."""
+    """Hostile input: a repository that ships a store or a config of ours changes nothing."""
     evil = json.dumps({"version": "1.0", "backup": {"max_entries": 1}})
     build(
         project,

@@ -6,11 +6,12 @@ The client runs in a thread of its own, so a test reads top to bottom and may to
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import jsonschema
 import mcp_types as types
@@ -99,7 +100,7 @@ def connect(home: Path) -> Connect:
         environ: Mapping[str, str] | None = None,
         change: Callable[[RollbackServer], None] = lambda _: None,
         client: str = "claude-code",
-    ) -> Iterator[Session]:
+    ) -> Generator[Session]:
         loaded = config.load({"HOME": str(home), **(environ or {})}, for_terminal=False)
         server = RollbackServer(loaded, read_only=read_only)
         change(server)
@@ -221,7 +222,10 @@ def test_the_list_of_tools_is_the_same_bytes_from_every_server(
     outputs = [tool["outputSchema"] for tool in tools]
     sizes = [len(json.dumps(part, separators=(",", ":"))) for part in (tools, seen, outputs)]
     with capsys.disabled():
-        print(f"\n{len(tools)} tools: {sizes[0]} bytes, {sizes[1]} of them seen by a model, {sizes[2]} output schemas")
+        said = (
+            f"\n{len(tools)} tools: {sizes[0]} bytes, {sizes[1]} of them seen by a model, {sizes[2]} output schemas\n"
+        )
+        sys.stdout.write(said)
     assert sizes[1] <= 5 << 10
 
 
@@ -366,10 +370,10 @@ def test_every_mutation_returns_the_place_of_its_record(connect: Connect, roots:
 
 # --- what is refused -----------------------------------------------------------------------------------------------
 
-NOT_BOOLEANS = ("false", "true", "1", 1, 0, 1.0, None, [], [True], {})
-NOT_NUMBERS = ("5", "1", 1.0, 1.5, True, False, None, [], [1], {}, 0, -1, 10**9, 2**63, 10**400)
-NOT_TEXTS = (1, 1.5, True, [], ["v1"], {})
-NOT_LISTS = ("hooks", '["hooks"]', 1, None, {}, [1], [None], [["hooks"]])
+NOT_BOOLEANS: tuple[Any, ...] = ("false", "true", "1", 1, 0, 1.0, None, [], [True], {})
+NOT_NUMBERS: tuple[Any, ...] = ("5", "1", 1.0, 1.5, True, False, None, [], [1], {}, 0, -1, 10**9, 2**63, 10**400)
+NOT_TEXTS: tuple[Any, ...] = (1, 1.5, True, [], ["v1"], {})
+NOT_LISTS: tuple[Any, ...] = ("hooks", '["hooks"]', 1, None, {}, [1], [None], [["hooks"]])
 
 WRONG: dict[str, list[tuple[str, dict[str, Any], Code]]] = {
     "unknown arguments": [

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import pytest
@@ -492,8 +492,8 @@ def test_the_audit_can_be_asked_by_type_version_status_and_path(desk: Desk) -> N
     desk.rollback("v1")
     assert code(lambda: desk.rollback("v9")) is Code.NOT_FOUND
 
-    def asked(**filters: object) -> list[tuple[EventType, EventStatus]]:
-        call = partial(desk.service.query_audit, TOOL, **filters)  # pyright: ignore[reportArgumentType]  # drawn below
+    def asked(**filters: Any) -> list[tuple[EventType, EventStatus]]:
+        call = partial(desk.service.query_audit, TOOL, **filters)
         return [(event.draft.event_type, event.draft.status) for event in desk.run(call).events]
 
     everything = asked(limit=500)

@@ -227,14 +227,22 @@ def test_the_sdks_own_client_can_use_it(roots: tuple[Path, Path], era: str) -> N
     """The client negotiates the newest protocol by itself, and the older one when told to."""
     environ = {name: value for name, value in os.environ.items() if name in {"HOME", "PATH", "PYTHONPATH"}}
     parameters = StdioServerParameters(command=MODULE[0], args=list(MODULE[1:]), env=environ, cwd=Path.cwd())
-    with start_blocking_portal() as portal:
-        with portal.wrap_async_context_manager(Client(parameters, mode=era)) as client:
-            made = portal.call(client.call_tool, "create_backup", {"version": "v1"})
-            listed = portal.call(client.call_tool, "list_backups", {})
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(Client(parameters, mode=era)) as client,
+    ):
+        made = portal.call(client.call_tool, "create_backup", {"version": "v1"})
+        listed = portal.call(client.call_tool, "list_backups")
     assert not made.is_error, made.content
     assert listed.structured_content is not None
     assert "v1" in [backup["version"] for backup in listed.structured_content["backups"]]
     assert listed.structured_content["project_root"] == str(roots[1])
+
+
+def calling(number: int, arguments: bytes) -> bytes:
+    """A call of create_backup with arguments that no JSON library would write."""
+    call = b'{"jsonrpc": "2.0", "id": %d, "method": "tools/call", "params": {"name": "create_backup", "arguments": %s}}'
+    return call % (number, arguments)
 
 
 def test_noise_does_not_end_the_conversation(start: Start, roots: tuple[Path, Path]) -> None:
@@ -243,7 +251,12 @@ def test_noise_does_not_end_the_conversation(start: Start, roots: tuple[Path, Pa
     process.shake_hands()
     process.call("create_backup", version="v1")
     before = both(roots)
-    call = {"jsonrpc": "2.0", "id": "x", "method": "tools/call", "params": {"name": "undo", "arguments": {}}}
+    call: dict[str, Any] = {
+        "jsonrpc": "2.0",
+        "id": "x",
+        "method": "tools/call",
+        "params": {"name": "undo", "arguments": {}},
+    }
     for line in (
         b"{",
         b"\xff\xfe\x00",
@@ -254,10 +267,8 @@ def test_noise_does_not_end_the_conversation(start: Start, roots: tuple[Path, Pa
         b'{"jsonrpc": "1.0", "id": 5, "method": "tools/list"}',
         b'{"jsonrpc": "2.0", "id": 6, "method": "tools/call", "params": {"name": "undo", "arguments": "all"}}',
         b'{"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": ["undo"]}',
-        b'{"jsonrpc": "2.0", "id": 8, "method": "tools/call", "params": {"name": "create_backup", "arguments": '
-        b'{"version": "\\ud800"}}}',
-        b'{"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": {"name": "create_backup", "arguments": '
-        b'{"note": "' + b"n" * (2 << 20) + b'"}}}',
+        calling(8, b'{"version": "\\ud800"}'),
+        calling(9, b'{"note": "' + b"n" * (2 << 20) + b'"}'),
         b"",
     ):
         process.send(line + b"\n")
@@ -413,7 +424,7 @@ def ends_by(process: Process, how: str) -> None:
 def test_an_end_during_a_rollback_leaves_the_old_state_or_the_new(
     start: Start, roots: tuple[Path, Path], home: Path, how: str
 ) -> None:
-    """security.md, row 86: the critical section ends, or the journal lets the next start end it; exit 0 all the same."""
+    """security.md, row 86: what is critical ends, or the journal lets the next start end it; exit 0 all the same."""
     many: dict[str | bytes, Any] = {f"{number:04}.py": f"print({number})\n" * 20 for number in range(1500)}
     build(roots[0] / "hooks", {"many": many})
     process = start()

@@ -203,9 +203,9 @@ class Store:
         self._files.make_folder(f"{self.backups}/{version}", PRIVATE_FOLDER)
 
     def discard(self, version: str) -> None:
-        """Remove a backup that was begun and not published."""
-        if not self._is_published(version):
-            self._files.remove_tree(f"{self.backups}/{version}")
+        """Remove a backup whose making failed, at the last step even: its manifest first, so that it is not listed."""
+        self._files.remove_file(f"{self.backups}/{version}/{MANIFEST}")
+        self._files.remove_tree(f"{self.backups}/{version}")
 
     def capture(
         self, version: str, places: Sequence[Place], limits: Limits, reusable: Reusable | None

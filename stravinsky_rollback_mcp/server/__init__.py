@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import anyio
 import anyio.to_thread
 import mcp_types as types
+from mcp.server.caching import CacheHint
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 NAME = "config-rollback"
 DISTRIBUTION = "stravinsky-rollback-mcp"
+TOOLS_TTL_MS = 3_600_000
 
 INSTRUCTIONS = """\
 Protects Claude Code's own configuration: hooks, commands and settings under the user root (~/.claude) and this
@@ -65,6 +67,8 @@ class RollbackServer:
             version=installed_version(DISTRIBUTION),
             title="Configuration rollback",
             instructions=INSTRUCTIONS,
+            # The tools of a process never change.
+            cache_hints={"tools/list": CacheHint(ttl_ms=TOOLS_TTL_MS, scope="private")},
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
         )
@@ -85,7 +89,9 @@ class RollbackServer:
         try:
             await self.service.resume(caller)
             if self._config.on_session_start:
-                await self.service.create_backup(caller)
+                listed = await self.service.list_backups(caller, limit=1)
+                if listed.current.version is None:
+                    await self.service.create_backup(caller)
         except RollbackError as error:
             # It is in the audit; the next call meets the same trouble and tells the model.
             complain(str(error))

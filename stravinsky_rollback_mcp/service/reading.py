@@ -66,7 +66,22 @@ def current_of(desk: Desk, known: Known) -> tuple[Current, tuple[str, ...]]:
             f"Changed again since the {here.event_type.lower()} of {here.timestamp}: {what}. "
             "`undo` brings back what was restored."
         )
+    if not drifted:
+        notices.extend(_absorbed(desk, known))
     return Current(version=matching_version(desk, known, live), drift=drift), tuple(notices)
+
+
+def _absorbed(desk: Desk, known: Known) -> tuple[str, ...]:
+    """An outside change that was found, and backed up, when a session began: nobody was told yet."""
+    here = known.timeline.current
+    record = None if here is None or here.version is None else known.backups.get(here.version)
+    if here is None or record is None or record.draft.actor.kind != "server":
+        return ()
+    found, _ = desk.audit.query(AuditFilter(event_type=EventType.DRIFT_DETECTED, limit=1))
+    if not found or found[0].seq < record.seq or found[0].draft.project != desk.view.project:
+        return ()
+    what = ", ".join(found[0].draft.paths)
+    return (f"Changed outside before the session began at {record.timestamp}: {what}. `undo` takes that back.",)
 
 
 def _unfinished(desk: Desk) -> tuple[str, ...]:

@@ -86,8 +86,11 @@ def open_authentic(desk: Desk, known: Known, version: str) -> Opened:
 
 def _not_found(desk: Desk, known: Known, version: str) -> RollbackError:
     names = [name for name, _ in backups_of_view(desk, known)]
-    near = difflib.get_close_matches(version[:64], names, n=3) or names[:3]
-    hint = f"did you mean {', '.join(near)}? list_backups shows all." if near else "make one with create_backup."
+    near = difflib.get_close_matches(version[:64], names, n=3)
+    if near:
+        hint = f"did you mean {', '.join(near)}? list_backups shows all."
+    else:
+        hint = f"the newest are {', '.join(names[:3])}; list_backups shows all." if names else "make one first."
     return RollbackError(Code.NOT_FOUND, f"there is no backup {version[:64]!a}.", hint)
 
 

@@ -17,7 +17,7 @@ def paths(seen: View) -> dict[str, str]:
 
 
 def test_a_view_holds_both_scopes() -> None:
-    """The places are those of Claude Code (configuration.md)."""
+    """The places are those of Claude Code (design)."""
     assert paths(view()) == {
         "user.hooks": "/home/u/.claude/hooks",
         "user.commands": "/home/u/.claude/commands",
@@ -30,7 +30,7 @@ def test_a_view_holds_both_scopes() -> None:
 
 
 def test_local_settings_lie_at_the_git_root() -> None:
-    """Claude Code 2.1.211 and later read them there, and everything else in the project (configuration.md)."""
+    """Claude Code 2.1.211 and later read them there, and everything else in the project (design)."""
     seen = paths(view("/work/mono/app", "/work/mono"))
     assert seen["project.local_settings"] == "/work/mono/.claude/settings.local.json"
     assert seen["project.settings"] == "/work/mono/app/.claude/settings.json"
@@ -38,7 +38,7 @@ def test_local_settings_lie_at_the_git_root() -> None:
 
 
 def test_without_a_project_local_settings_are_the_persons() -> None:
-    """Where user and project are one directory there is one scope, and nothing is left out (configuration.md)."""
+    """Where user and project are one directory there is one scope, and nothing is left out (design)."""
     seen = view(None, None)
     assert paths(seen) == {
         "user.hooks": "/home/u/.claude/hooks",
@@ -50,7 +50,7 @@ def test_without_a_project_local_settings_are_the_persons() -> None:
 
 
 def test_scripts_stand_before_settings_in_each_scope() -> None:
-    """No instant in which settings name a script that is not there yet (store-and-protocol.md, row 55)."""
+    """No instant in which settings name a script that is not there yet (design)."""
     for scope in Scope:
         kinds = [target.kind for target in view().targets if target.scope is scope]
         assert kinds == sorted(kinds, key=lambda kind: kind is Kind.FILE)
@@ -59,7 +59,7 @@ def test_scripts_stand_before_settings_in_each_scope() -> None:
 
 @pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: component.name)
 def test_nothing_that_is_not_configuration_is_named(component: Component) -> None:
-    """Hostile input: credentials, transcripts, caches and plugins beside the configuration stay outside (row 47)."""
+    """Hostile input: credentials, transcripts, caches and plugins beside the configuration stay outside."""
     never = {".credentials.json", "projects", "plugins", "sessions", "history.jsonl", "", ".", ".claude"}
     for path in (component.user_path, component.project_path.removeprefix(".claude/")):
         assert not path.startswith("/")
@@ -71,12 +71,12 @@ def test_nothing_that_is_not_configuration_is_named(component: Component) -> Non
 
 
 def test_ids_are_unique_and_bear_the_scope() -> None:
-    """A project's tree can never stand for a person's: the scope is part of the id (row 99)."""
+    """A project's tree can never stand for a person's: the scope is part of the id (design)."""
     targets = view().targets
     assert len({target.id for target in targets}) == len(targets)
     assert all(target.id == f"{target.scope}.{target.component}" for target in targets)
 
 
 def test_downloaded_folders_are_left_out() -> None:
-    """Sometimes huge, never configuration (configuration.md)."""
+    """Sometimes huge, never configuration (design)."""
     assert frozenset({"node_modules", "__pycache__", ".git"}) == EXCLUDED_FOLDERS

@@ -47,7 +47,7 @@ def test_people_and_other_programs_can_read_it() -> None:
 
 
 def test_a_newer_form_is_refused_by_its_own_code() -> None:
-    """house style 5: each format on disk refuses a newer version."""
+    """House style 5: each format on disk refuses a newer version."""
     newer = latest.encode((ONE,)).replace(b'"format": 1', b'"format": 2')
     with pytest.raises(RollbackError) as refused:
         latest.decode(newer)
@@ -62,14 +62,14 @@ def test_damage_is_a_value_error_or_is_read_in_full(data: st.DataObject) -> None
         del content[data.draw(st.integers(0, len(content) - 1)) :]
     else:
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    found: object = ""
     try:
-        found = latest.decode(bytes(content))
+        found = len(latest.decode(bytes(content)))
     except ValueError:
         return
     except RollbackError as error:
-        assert error.code is Code.UNSUPPORTED_VERSION
-        return
-    assert len(found) == 2
+        found = error.code
+    assert found in {2, Code.UNSUPPORTED_VERSION}
 
 
 @pytest.mark.parametrize(

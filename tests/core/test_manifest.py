@@ -174,7 +174,7 @@ def code_of(content: bytes) -> Code | None:
 
 @given(manifest=manifests)
 def test_every_manifest_is_read_as_it_was_written(manifest: Manifest) -> None:
-    """decode(encode(x)) == x, for names that are no UTF-8, too (layout-and-style.md, rule 5)."""
+    """decode(encode(x)) == x, for names that are no UTF-8, too (design)."""
     content = codec.encode(manifest)
     assert codec.decode(content) == manifest
     assert codec.encode(codec.decode(content)) == content
@@ -182,7 +182,7 @@ def test_every_manifest_is_read_as_it_was_written(manifest: Manifest) -> None:
 
 
 def test_a_person_can_read_it() -> None:
-    """Indented JSON that names every entry, links included (store-and-protocol.md)."""
+    """Indented JSON that names every entry, links included (design)."""
     content = codec.encode(MANIFEST)
     assert codec.decode(content) == MANIFEST
     members = json.loads(content)
@@ -231,7 +231,7 @@ def test_a_person_can_read_it() -> None:
     ],
 )
 def test_what_is_no_json_of_ours_is_refused(content: bytes) -> None:
-    """Hostile input: other encodings, numbers that are none, nesting, duplicate keys (row 27)."""
+    """Hostile input: other encodings, numbers that are none, nesting, duplicate keys."""
     assert content != codec.encode(MANIFEST)
     assert code_of(content) is Code.MANIFEST_INVALID
 
@@ -263,7 +263,7 @@ def changed(place: tuple[Any, ...], change: Callable[[Any, Any], None]) -> bytes
 
 
 def test_every_member_is_needed() -> None:
-    """Hostile input: a manifest that lacks any one member is none (row 27); two say nothing by their absence."""
+    """Hostile input: a manifest that lacks any one member is none; two say nothing by their absence."""
     optional = {
         ("previous_version",),
         *(place for place in PLACES if str(place[-1]).removesuffix("_b64") == "project"),
@@ -279,7 +279,7 @@ def test_every_member_is_needed() -> None:
 
 @pytest.mark.parametrize("value", [None, [], {}, True, 1.5, -1, [None], {"path": "a"}], ids=repr)
 def test_every_member_has_its_type(value: object) -> None:
-    """Hostile input: null, lists, objects and numbers where the format has something else (row 27)."""
+    """Hostile input: null, lists, objects and numbers where the format has something else."""
     fine: set[tuple[Any, ...]] = set()
     for place in PLACES:
         content = changed(place, lambda at, key: at.__setitem__(key, value))
@@ -301,7 +301,7 @@ def test_every_member_has_its_type(value: object) -> None:
 
 @pytest.mark.parametrize("path", [(), ("targets", 0), ("targets", 0, "entries", 1), ("targets", 0, "skipped", 0)])
 def test_members_that_the_format_does_not_have_are_refused(path: tuple[Any, ...]) -> None:
-    """Hostile input: an unknown member could mean something that is passed over here (row 27)."""
+    """Hostile input: an unknown member could mean something that is passed over here."""
     assert code_of(changed((*path, "surplus"), lambda at, key: at.update({key: 1}))) is Code.MANIFEST_INVALID
     assert code_of(changed((*path, "verified"), lambda at, key: at.update({key: True}))) is Code.MANIFEST_INVALID
 
@@ -361,7 +361,7 @@ def test_members_that_the_format_does_not_have_are_refused(path: tuple[Any, ...]
     ids=repr,
 )
 def test_members_that_contradict_each_other_or_lead_out_are_refused(place: tuple[Any, ...], value: object) -> None:
-    """Hostile input: escapes, foreign archives, folders that are none, digests that do not belong (row 28).
+    """Hostile input: escapes, foreign archives, folders that are none, digests that do not belong.
 
     Where a digest would give the change away, the digest is made to fit: an attacker can compute one, too.
     """
@@ -390,7 +390,7 @@ def with_fitting_digests(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("component", ["../../x", "a/b", "", ".", "hooks.tar.gz/../x", "Hooks", "a\n", "a" * 99])
 def test_a_component_cannot_lead_out_of_the_backup(component: str) -> None:
-    """Hostile input: the archive's name is made of the component's, so that must be a plain word (row 28)."""
+    """Hostile input: the archive's name is made of the component's, so that must be a plain word."""
     target = replace(HOOKS, component=component, archive=archive_name(f"user.{component}", Kind.DIRECTORY))
     assert code_of(codec.encode(replace(MANIFEST, targets=(target,)))) is Code.MANIFEST_INVALID
 
@@ -409,20 +409,20 @@ def test_a_component_cannot_lead_out_of_the_backup(component: str) -> None:
     ],
 )
 def test_trees_that_cannot_be_are_refused(entries: tuple[Entry, ...]) -> None:
-    """Hostile input: two entries of one name, entries below what is no folder (rows 18 and 28)."""
+    """Hostile input: two entries of one name, entries below what is no folder."""
     manifest = replace(MANIFEST, targets=(replace(HOOKS, tree=present(entries)),))
     assert code_of(codec.encode(manifest)) is Code.MANIFEST_INVALID
 
 
 def test_a_file_holds_nothing_below_it() -> None:
-    """Hostile input: a settings file that is a folder (row 28)."""
+    """Hostile input: a settings file that is a folder."""
     tree = present((*SETTINGS.tree.entries, replace(SETTINGS.tree.entries[0], path="x")))
     manifest = replace(MANIFEST, targets=(replace(SETTINGS, tree=tree),))
     assert code_of(codec.encode(manifest)) is Code.MANIFEST_INVALID
 
 
 def test_two_spellings_of_one_name_are_refused() -> None:
-    """Hostile input: escaped surrogates spell the same bytes as UTF-8 does, and would name one file twice (row 18)."""
+    """Hostile input: escaped surrogates spell the same bytes as UTF-8 does, and would name one file twice."""
     plain = replace(HOOKS.tree.entries[1], path="é")
     spelled = replace(HOOKS.tree.entries[1], path="\udcc3\udca9")
     tree = present((*HOOKS.tree.entries, plain, spelled))
@@ -438,20 +438,20 @@ def test_two_spellings_of_one_name_are_refused() -> None:
 
 
 def test_a_target_named_twice_is_refused() -> None:
-    """Hostile input: which of the two would be restored? (row 28)."""
+    """Hostile input: which of the two would be restored?."""
     assert code_of(codec.encode(replace(MANIFEST, targets=(HOOKS, HOOKS)))) is Code.MANIFEST_INVALID
 
 
 @pytest.mark.parametrize("found", [2, 99, 10**400], ids=["2", "99", "10**400"])
 def test_a_newer_format_is_told_apart(found: int) -> None:
-    """A backup of a newer version of this program is not damaged, whatever else it holds (row 29)."""
+    """A backup of a newer version of this program is not damaged, whatever else it holds (design)."""
     content = changed(("format",), lambda at, key: at.update({key: found, "more": [1.5]}))
     assert code_of(content) is Code.UNSUPPORTED_VERSION
 
 
 @pytest.mark.parametrize("found", [0, -1, True, 1.0, "1", None], ids=repr)
 def test_a_format_that_is_no_number_is_refused(found: object) -> None:
-    """Hostile input: formats count from 1 (row 27)."""
+    """Hostile input: formats count from 1."""
     content = changed(("format",), lambda at, key: at.update({key: found}))
     assert code_of(content) is Code.MANIFEST_INVALID
 

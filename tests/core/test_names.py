@@ -68,7 +68,7 @@ def refused(name: str) -> bool:
     ids=lambda name: f"{name[:30]!a} {len(name)}",
 )
 def test_names_that_are_no_names_are_refused(name: str) -> None:
-    """Hostile input: traversal, separators, control and invisible characters, look-alikes, lengths (rows 1 to 3)."""
+    """Hostile input: traversal, separators, control and invisible characters, look-alikes, lengths."""
     assert refused(name)
 
 
@@ -76,7 +76,7 @@ def test_names_that_are_no_names_are_refused(name: str) -> None:
     "name", ["CON", "con", "Nul.txt", "aux.tar.gz", "PRN", "com1", "LPT9", "COM1.x", "lpt1.pre"], ids=ascii
 )
 def test_names_of_devices_are_refused(name: str) -> None:
-    """Hostile input: a store that is copied to Windows must not open a device (row 3)."""
+    """Hostile input: a store that is copied to Windows must not open a device."""
     assert refused(name)
 
 
@@ -95,7 +95,7 @@ def test_names_of_devices_are_refused(name: str) -> None:
     ],
 )
 def test_names_that_the_program_keeps_are_refused(name: str) -> None:
-    """Hostile input: nobody can pass a backup off as a safety backup of ours (row 5)."""
+    """Hostile input: nobody can pass a backup off as a safety backup of ours."""
     assert refused(name)
 
 
@@ -104,7 +104,7 @@ def test_names_that_the_program_keeps_are_refused(name: str) -> None:
     ["v1", "1.0", "1.10.0", "before-hooks-cleanup", "a" * 64, "2026+build_7", "connor", "com10", "V1", "latest2"],
 )
 def test_ordinary_names_are_accepted(name: str) -> None:
-    """What people call their backups is returned as it is (row 3)."""
+    """What people call their backups is returned as it is (design)."""
     assert require_new_version(name) == name
 
 
@@ -148,13 +148,13 @@ def test_our_own_names_have_the_form_of_a_version(name: str) -> None:
     ids=lambda path: f"{path[:20]!a} {len(path)}",
 )
 def test_paths_that_lead_elsewhere_have_a_problem(path: str) -> None:
-    """Hostile input: absolute, climbing, doubled, unfinished and overlong paths (rows 14 and 28)."""
+    """Hostile input: absolute, climbing, doubled, unfinished and overlong paths."""
     assert path_problem(path)
 
 
 @pytest.mark.parametrize("path", ["a", "a/b", "...", "..a", "a..", "-", " ", "\n", "é" * 127, "\udcff" * 255, "C:\\x"])
 def test_odd_paths_that_stay_inside_have_none(path: str) -> None:
-    """On POSIX everything but a slash and a zero byte is a name (row 45)."""
+    """On POSIX everything but a slash and a zero byte is a name (design)."""
     assert not path_problem(path)
 
 
@@ -168,7 +168,7 @@ def test_a_path_without_problem_stays_below_its_root(path: str) -> None:
 
 
 def test_archives_have_constant_names() -> None:
-    """One folder, one tar; one file, one file (store-and-protocol.md)."""
+    """One folder, one tar; one file, one file (design)."""
     assert archive_name("user.hooks", Kind.DIRECTORY) == "user.hooks.tar.gz"
     assert archive_name("project.settings", Kind.FILE) == "project.settings.json"
 
@@ -187,7 +187,7 @@ def test_archives_have_constant_names() -> None:
     ids=ascii,
 )
 def test_paths_are_shown_without_tricks(path: str, expected: str) -> None:
-    """Hostile input: names cannot move the cursor, end a line or turn the text around (rows 66 and 87)."""
+    """Hostile input: names cannot move the cursor, end a line or turn the text around."""
     assert shown(path, "/home/u") == expected
 
 

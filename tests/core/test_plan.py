@@ -112,10 +112,11 @@ def step(live: Tree, backup: Tree, only: list[str] | None = None) -> Step | None
     try:
         return planning.step(HOOKS, live, "v1", stored(backup), only)
     except RollbackError as error:
-        assert error.code in {Code.UNSUPPORTED_FILE_TYPE, Code.INVALID_ARGUMENT}
-        assert error.hint
-        assert str(error).isprintable()
-        return None
+        refused = error
+    assert refused.code in {Code.UNSUPPORTED_FILE_TYPE, Code.INVALID_ARGUMENT}
+    assert refused.hint
+    assert str(refused).isprintable()
+    return None
 
 
 def by_path(tree: Tree) -> dict[str, Entry]:

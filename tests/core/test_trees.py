@@ -52,12 +52,12 @@ VISIBLE: dict[str, tuple[Entry, ...]] = {
 
 @pytest.mark.parametrize("changed", VISIBLE.values(), ids=VISIBLE)
 def test_every_change_an_observer_sees_changes_the_digest(changed: tuple[Entry, ...]) -> None:
-    """Names, types, modes, link texts and boundaries count (store-and-protocol.md; the seed's hash saw none)."""
+    """Names, types, modes, link texts and boundaries count (design; the seed's hash saw none)."""
     assert tree_digest(changed) != tree_digest(TREE)
 
 
 def test_times_order_and_the_mode_of_links_do_not_count() -> None:
-    """A touched file is the same file, and systems disagree on what mode a link has (store-and-protocol.md)."""
+    """A touched file is the same file, and systems disagree on what mode a link has (design)."""
     same = [replace(entry, mtime_ns=9) for entry in reversed(TREE)]
     same = [replace(entry, mode=0o755) if entry.type is EntryType.SYMLINK else entry for entry in same]
     assert tree_digest(same) == tree_digest(TREE)
@@ -83,7 +83,7 @@ def test_two_trees_have_one_digest_only_if_they_are_the_same(one: list[Entry], o
 
 @given(tree=trees)
 def test_entries_are_sorted_by_raw_bytes(tree: list[Entry]) -> None:
-    """Order is that of the bytes on disk, not of the text (store-and-protocol.md)."""
+    """Order is that of the bytes on disk, not of the text (design)."""
     skipped = [Skipped(path=entry.path, reason="r") for entry in tree]
     made = present(tree, skipped)
     raw = [entry.path.encode("utf-8", "surrogateescape") for entry in made.entries]

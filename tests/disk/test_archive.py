@@ -1,4 +1,4 @@
-"""Archives: what goes in comes out, equal trees give equal bytes, and nothing but what the manifest lists is accepted."""
+"""Archives: what goes in comes out, equal trees give equal bytes, and only what the manifest lists is accepted."""
 
 import io
 import os
@@ -134,7 +134,7 @@ def foreign(kind: bytes, name: str = "a", link: str = "", size_bytes: int = 0) -
 
 
 def trusted(path: Path, stored: StoredTarget, content: bytes) -> StoredTarget:
-    """Put other bytes in the archive's place, and into the manifest: the worst case, where the digest vouches for them."""
+    """Put other bytes in the archive's place, with a manifest whose digest vouches for them: the worst case."""
     path.write_bytes(content)
     return replace(stored, archive_sha256=sha256(content).hexdigest(), archive_size_bytes=len(content))
 
@@ -178,7 +178,7 @@ ODD_TREE: dict[str | bytes, Spec] = {
 
 
 def test_odd_trees_come_out_as_they_went_in(tmp_path: Path) -> None:
-    """Every name and byte, files of 3 MB included, in one pass and private (store-and-protocol.md, row 45)."""
+    """Every name and byte, files of 3 MB included, in one pass and private (design)."""
     build(tmp_path / "hooks", ODD_TREE)
     path = tmp_path / "a.tar.gz"
     stored = capture(tmp_path / "hooks", path)
@@ -194,7 +194,7 @@ def test_odd_trees_come_out_as_they_went_in(tmp_path: Path) -> None:
 
 
 def test_any_tar_restores_an_archive(tmp_path: Path) -> None:
-    """A person with only `tar` gets the same tree back, modes included; Python lists it (store-and-protocol.md)."""
+    """A person with only `tar` gets the same tree back, modes included; Python lists it (design)."""
     build(tmp_path / "hooks", ODD_TREE)
     path = tmp_path / "a.tar.gz"
     capture(tmp_path / "hooks", path)
@@ -207,7 +207,7 @@ def test_any_tar_restores_an_archive(tmp_path: Path) -> None:
 
 
 def test_links_stand_in_the_manifest_alone(tmp_path: Path) -> None:
-    """Hostile input: what a link leads to is neither in the archive nor read; the link is no member (row 35)."""
+    """Hostile input: what a link leads to is neither in the archive nor read; the link is no member."""
     build(tmp_path, {"secret": "MARKER-PRIVATE-KEY", "hooks": {"key": Link("../secret"), "guard": "x"}})
     path = tmp_path / "a.tar.gz"
     stored = capture(tmp_path / "hooks", path)
@@ -219,7 +219,7 @@ def test_links_stand_in_the_manifest_alone(tmp_path: Path) -> None:
 
 
 def test_a_settings_file_is_stored_byte_for_byte(tmp_path: Path) -> None:
-    """File targets are never parsed or packed: a text editor can restore them (store-and-protocol.md, row 46)."""
+    """File targets are never parsed or packed: a text editor can restore them (design)."""
     content = b'\xef\xbb\xbf{"a": 1.10, // x\r\n"a": 1}\r\n' * 30_000
     (tmp_path / "settings.json").write_bytes(content)
     stored = capture(tmp_path / "settings.json", tmp_path / "kept.json")
@@ -240,7 +240,7 @@ def test_buffer_boundaries_lose_nothing(tmp_path: Path, size_bytes: int, fill: b
 
 
 def test_equal_trees_give_equal_bytes(tmp_path: Path) -> None:
-    """Reproducible: same tree, other place, other times, other order of making, same archive (row 69)."""
+    """Reproducible: same tree, other place, other times, other order of making, same archive (design)."""
     spec = {name: entry for name, entry in ODD_TREE.items() if name != "big"}
     build(tmp_path / "one", spec)
     build(tmp_path / "two", dict(reversed(spec.items())))
@@ -254,7 +254,7 @@ def test_equal_trees_give_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_archives_tell_nothing_of_who_made_them(small: tuple[Path, StoredTarget]) -> None:
-    """No owner, group, user name, file name or time in tar or gzip headers (row 69)."""
+    """No owner, group, user name, file name or time in tar or gzip headers (design)."""
     content = small[0].read_bytes()
     assert content[:4] == b"\x1f\x8b\x08\0", "no flags: no name, no comment"
     assert content[4:8] == b"\0\0\0\0", "no time"
@@ -281,7 +281,7 @@ def _flip(content: bytes, offset: int) -> bytes:
 
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
-    "empty": lambda content: b"",
+    "empty": lambda _: b"",
     "not gzip": lambda content: b"PK\3\4" + content,
     "plain tar": lambda content: zlib.decompress(content, 31),
     "zlib, not gzip": lambda content: zlib.compress(zlib.decompress(content, 31)),
@@ -300,14 +300,14 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "bad length": lambda content: _flip(content, len(content) - 1),
     "without end mark": lambda content: packed(zlib.decompress(content, 31)[: -2 * tar.BLOCK]),
     "half an end mark": lambda content: packed(zlib.decompress(content, 31)[: -tar.BLOCK]),
-    "nothing packed": lambda content: packed(b""),
-    "no members": lambda content: packed(tar.END),
+    "nothing packed": lambda _: packed(b""),
+    "no members": lambda _: packed(tar.END),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_damaged_archives_do_not_match(small: tuple[Path, StoredTarget], damage: Callable[[bytes], bytes]) -> None:
-    """Hostile input: truncated, trailing, doubled, not gzip, bad sums, even where the digest is theirs (row 23)."""
+    """Hostile input: truncated, trailing, doubled, not gzip, bad sums, even where the digest is theirs."""
     path, stored = small
     content = damage(path.read_bytes())
     path.write_bytes(content)
@@ -316,7 +316,7 @@ def test_damaged_archives_do_not_match(small: tuple[Path, StoredTarget], damage:
 
 
 def test_every_truncation_does_not_match(small: tuple[Path, StoredTarget]) -> None:
-    """Hostile input: an archive cut at any byte (row 23)."""
+    """Hostile input: an archive cut at any byte."""
     path, stored = small
     content = path.read_bytes()
     wrong: list[int] = []
@@ -370,7 +370,7 @@ def test_fuzzed_tars_hold_the_recorded_content_or_are_refused(
 
 
 SETTINGS_DAMAGE: dict[str, Callable[[bytes], bytes]] = {
-    "empty": lambda content: b"",
+    "empty": lambda _: b"",
     "cut": lambda content: content[:-1],
     "longer": lambda content: content + b" ",
     "other bytes": lambda content: content.replace(b"deny", b"dene"),
@@ -380,7 +380,7 @@ SETTINGS_DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("damage", SETTINGS_DAMAGE.values(), ids=SETTINGS_DAMAGE)
 def test_damaged_settings_do_not_match(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
-    """Hostile input: a stored settings file that is not the one recorded (rows 20 and 23)."""
+    """Hostile input: a stored settings file that is not the one recorded."""
     (tmp_path / "settings.json").write_text('{"permissions": {"deny": ["Read(.env)"]}}', encoding="utf-8")
     path = tmp_path / "kept.json"
     stored = capture(tmp_path / "settings.json", path)
@@ -391,12 +391,13 @@ def test_damaged_settings_do_not_match(tmp_path: Path, damage: Callable[[bytes],
 
 
 def test_what_is_no_file_does_not_match(small: tuple[Path, StoredTarget]) -> None:
-    """Hostile input: missing, a folder, a link (even to the right bytes), a FIFO; all at once answered (rows 28, 38)."""
+    """Hostile input: missing, a folder, a link (even to the right bytes), a FIFO; answered at once."""
     path, stored = small
     path.rename(path.with_name("away"))
     begun = time.monotonic()
     assert refused(path, stored) is Code.ARCHIVE_MISMATCH
-    for spec in ({}, Link("away"), Fifo()):
+    specs: tuple[Spec, ...] = ({}, Link("away"), Fifo())
+    for spec in specs:
         build(path.parent, {path.name: spec})
         assert refused(path, stored) is Code.ARCHIVE_MISMATCH
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -457,7 +458,7 @@ HOSTILE: dict[str, tuple[Code, bytes]] = {
 
 @pytest.mark.parametrize(("code", "members"), HOSTILE.values(), ids=HOSTILE)
 def test_only_what_the_manifest_lists_is_accepted(small: tuple[Path, StoredTarget], code: Code, members: bytes) -> None:
-    """Hostile input: names that lead out, links, devices, duplicates, surplus and missing members (rows 14 to 22)."""
+    """Hostile input: names that lead out, links, devices, duplicates, surplus and missing members."""
     path, stored = small
     stored = trusted(path, stored, packed(members + tar.END))
     assert refused(path, stored) is code
@@ -471,11 +472,17 @@ def test_an_end_mark_that_is_none_is_refused(small: tuple[Path, StoredTarget]) -
 
 
 def test_another_backups_archive_does_not_match(tmp_path: Path) -> None:
-    """Hostile input: a valid archive of another backup, moved here, whether names or only bytes differ (row 26)."""
+    """Hostile input: a valid archive of another backup, moved here, whether names or only bytes differ."""
     path = tmp_path / "a"
     build(tmp_path / "one", {"guard.py": "deny"})
     stored = capture(tmp_path / "one", path)
-    for number, spec in enumerate(({"guard.py": "pass"}, {"other.py": "deny"}, {}, {"guard.py": File("deny", 0o755)})):
+    others: tuple[dict[str | bytes, Spec], ...] = (
+        {"guard.py": "pass"},
+        {"other.py": "deny"},
+        {},
+        {"guard.py": File("deny", 0o755)},
+    )
+    for number, spec in enumerate(others):
         build(tmp_path / f"other{number}", spec)
         capture(tmp_path / f"other{number}", tmp_path / f"o{number}")
         (tmp_path / f"o{number}").replace(path)
@@ -486,7 +493,7 @@ def test_another_backups_archive_does_not_match(tmp_path: Path) -> None:
 
 
 def test_modes_in_headers_are_ignored(tmp_path: Path) -> None:
-    """Hostile input: only the manifest says what a mode is; a header that says setuid changes nothing (row 19)."""
+    """Hostile input: only the manifest says what a mode is; a header that says setuid changes nothing."""
     build(tmp_path / "hooks", {"a": "alpha"})
     stored = capture(tmp_path / "hooks", tmp_path / "a")
     header = tar.header(b"a", 0o4777, 5, folder=False)
@@ -513,7 +520,7 @@ BOMBS: dict[str, tuple[Code, list[bytes]]] = {
 
 @pytest.mark.parametrize(("code", "start"), BOMBS.values(), ids=BOMBS)
 def test_bombs_cost_neither_memory_nor_time(small: tuple[Path, StoredTarget], code: Code, start: list[bytes]) -> None:
-    """Hostile input: a small archive that unpacks to 64 MiB is refused long before (row 21)."""
+    """Hostile input: a small archive that unpacks to 64 MiB is refused long before."""
     path, stored = small
     packer = zlib.compressobj(1, zlib.DEFLATED, 31)
     content = b"".join(packer.compress(chunk) for chunk in (*start, *[bytes(1 << 20)] * (BOMB >> 20))) + packer.flush()
@@ -531,7 +538,7 @@ def test_bombs_cost_neither_memory_nor_time(small: tuple[Path, StoredTarget], co
 
 
 def test_more_than_the_manifest_accounts_for_is_too_large(tmp_path: Path) -> None:
-    """Hostile input: records that unpack to nothing useful count all the same (row 21)."""
+    """Hostile input: records that unpack to nothing useful count all the same."""
     build(tmp_path / "hooks", {"a": "alpha"})
     stored = capture(tmp_path / "hooks", tmp_path / "a")
     long_name = b"a".ljust(tar.MAX_LONG_NAME, b"\0")

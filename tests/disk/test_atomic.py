@@ -4,11 +4,12 @@ import errno
 import os
 import resource
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.tree import Entry as Spec
 from support.tree import File, Folder, Link, build, snapshot
 
 from stravinsky_rollback_mcp.disk.atomic import Files, failure
@@ -16,7 +17,7 @@ from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 
 @contextmanager
-def umask(mask: int) -> Iterator[None]:
+def umask(mask: int) -> Generator[None]:
     """Run under another umask."""
     before = os.umask(mask)
     try:
@@ -67,7 +68,7 @@ def written(files: Files, path: Path, content: bytes, mode: int = 0o600) -> None
 @pytest.mark.parametrize("mask", [0, 0o022, 0o077])
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o755, 0o444, 0o777])
 def test_modes_are_exact_whatever_the_umask(here: Path, mask: int, mode: int) -> None:
-    """The umask of the session decides nothing (row 63)."""
+    """The umask of the session decides nothing (design)."""
     files = Files()
     with umask(mask):
         written(files, here / "file", b"x", mode)
@@ -81,7 +82,7 @@ def test_modes_are_exact_whatever_the_umask(here: Path, mask: int, mode: int) ->
 
 @pytest.mark.parametrize("entry", ["taken", Link("elsewhere"), Link("nowhere"), {}], ids=repr)
 def test_new_files_replace_nothing_and_follow_no_link(here: Path, entry: str | Link | dict[str | bytes, str]) -> None:
-    """Hostile input: a link planted at the name of a new file (rows 48 and 53)."""
+    """Hostile input: a link planted at the name of a new file."""
     build(here, {"elsewhere": "theirs", "name": entry})
     before = snapshot(here)
     refusal(lambda: Files().create(str(here / "name"), 0o600))
@@ -89,13 +90,13 @@ def test_new_files_replace_nothing_and_follow_no_link(here: Path, entry: str | L
 
 
 def test_logs_are_not_opened_through_links(here: Path) -> None:
-    """Hostile input: a link planted at the name of a log or lock (row 59)."""
+    """Hostile input: a link planted at the name of a log or lock."""
     build(here, {"elsewhere": "theirs", "log": Link("elsewhere")})
     assert refusal(lambda: Files().open_append(str(here / "log"))).code is Code.UNSAFE_PATH
 
 
 def test_a_file_is_replaced_whole(here: Path) -> None:
-    """Readers see the old or the new bytes, and no temporary name stays (store-and-protocol.md)."""
+    """Readers see the old or the new bytes, and no temporary name stays (design)."""
     path = here / "latest.json"
     path.write_bytes(b"old")
     with open(path, "rb") as reader:
@@ -107,7 +108,7 @@ def test_a_file_is_replaced_whole(here: Path) -> None:
 
 
 def test_replacing_a_link_leaves_what_it_leads_to(here: Path) -> None:
-    """Hostile input: a store file that was made a link is replaced, not written through (row 48)."""
+    """Hostile input: a store file that was made a link is replaced, not written through."""
     build(here, {"theirs": "keep", "store": {"latest.json": Link("../theirs")}})
     Files().write_file(str(here / "store/latest.json"), b"new")
     assert (here / "theirs").read_text(encoding="utf-8") == "keep"
@@ -115,7 +116,7 @@ def test_replacing_a_link_leaves_what_it_leads_to(here: Path) -> None:
 
 
 def test_whichever_step_fails_the_file_is_old_or_new(here: Path) -> None:
-    """For every N, the N-th operation fails: no mixture, no temporary file (layout-and-style.md, rule 12)."""
+    """For every N, the N-th operation fails: no mixture, no temporary file (design)."""
     path = here / "file"
     steps = Nth()
     Files(steps).write_file(str(path), b"first")
@@ -173,7 +174,7 @@ def test_all_bytes_are_written_however_little_a_call_takes() -> None:
     ids=str,
 )
 def test_causes_have_codes(number: int, code: Code) -> None:
-    """``OSError`` leaves the disk once, with operation, path and what to do (layout-and-style.md, rule 7)."""
+    """``OSError`` leaves the disk once, with operation, path and what to do (design)."""
     error = failure(OSError(number, "x") if number else OSError("x"), "writing", "/a/b")
     assert error.code is code
     assert "writing" in error.message
@@ -206,8 +207,8 @@ OPERATIONS: dict[str, Callable[[Files, Path], object]] = {
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
 def test_every_operation_is_counted_and_can_fail(here: Path, operation: Callable[[Files, Path], object]) -> None:
-    """Nothing changes a disk uncounted, and every failure is the one error (layout-and-style.md, rules 7 and 8)."""
-    spec = {"file": "x", "empty": {}, "tree": {"a": {"b": "x"}}}
+    """Nothing changes a disk uncounted, and every failure is the one error (design)."""
+    spec: dict[str | bytes, Spec] = {"file": "x", "empty": {}, "tree": {"a": {"b": "x"}}}
     build(here / "0", spec)
     steps = Nth()
     files = Files(steps)
@@ -222,7 +223,7 @@ def test_every_operation_is_counted_and_can_fail(here: Path, operation: Callable
 
 
 def test_removing_a_tree_removes_links_and_nothing_behind_them(here: Path) -> None:
-    """Hostile input: a link in a leftover must not make the sweep delete what it leads to (row 53)."""
+    """Hostile input: a link in a leftover must not make the sweep delete what it leads to."""
     build(
         here,
         {
@@ -259,7 +260,7 @@ def test_what_is_gone_already_is_removed(here: Path) -> None:
 
 
 def test_times_of_links_are_their_own(here: Path) -> None:
-    """Hostile input: setting a link's time must not touch what it leads to (row 48)."""
+    """Hostile input: setting a link's time must not touch what it leads to."""
     build(here, {"theirs": File("x", mtime_ns=77), "link": Link("theirs")})
     Files().set_time(str(here / "link"), 10**18)
     assert (here / "theirs").stat().st_mtime_ns == 77
@@ -277,7 +278,7 @@ def test_links_that_the_system_refuses_are_no_error(here: Path, number: int) -> 
 
 
 def test_a_hard_link_to_a_link_is_one_to_the_link(here: Path) -> None:
-    """Hostile input: an archive that was made a link must not pull another file into a backup (row 35)."""
+    """Hostile input: an archive that was made a link must not pull another file into a backup."""
     build(here, {"secret": "x", "a": Link("secret")})
     Files().hard_link(str(here / "a"), str(here / "b"))
     assert stat.S_ISLNK(os.lstat(here / "b").st_mode)
@@ -285,7 +286,7 @@ def test_a_hard_link_to_a_link_is_one_to_the_link(here: Path) -> None:
 
 @pytest.mark.parametrize("phase", [None, "STAGING", "COMMITTED", "ABORTED"])
 def test_live_targets_change_only_while_prepared(here: Path, phase: str | None) -> None:
-    """No exchange without a durable way back: a programming error that stops at once (layout-and-style.md, rule 8)."""
+    """No exchange without a durable way back: a programming error that stops at once (design)."""
     build(here, {"a": "1", "b": "2"})
     before = snapshot(here)
     files = Files()
@@ -298,7 +299,7 @@ def test_live_targets_change_only_while_prepared(here: Path, phase: str | None) 
 
 
 def test_slots_are_not_deleted_while_prepared(here: Path) -> None:
-    """A slot may hold the only old tree until the journal says otherwise (layout-and-style.md, rule 8)."""
+    """A slot may hold the only old tree until the journal says otherwise (design)."""
     build(here, {"slot": {"only": "copy"}})
     before = snapshot(here)
     files = Files()
@@ -325,7 +326,7 @@ def prepared(*, with_flags: bool = True) -> Files:
 @pytest.mark.parametrize("with_flags", [True, False], ids=["renameat2", "without"])
 @pytest.mark.parametrize("spec", ["1", {"x": "1"}, Link("nowhere")], ids=["file", "folder", "link"])
 def test_moving_replaces_nothing(here: Path, spec: str | Link | dict[str | bytes, str], *, with_flags: bool) -> None:
-    """With the system call and without it, a name that is taken stays taken (store-and-protocol.md)."""
+    """With the system call and without it, a name that is taken stays taken (design)."""
     build(here, {"a": spec, "taken": "theirs", "folder": {}})
     before = snapshot(here)
     files = prepared(with_flags=with_flags)
@@ -339,7 +340,7 @@ def test_moving_replaces_nothing(here: Path, spec: str | Link | dict[str | bytes
 
 
 def test_an_exchange_leaves_both_names_in_place(here: Path) -> None:
-    """One atomic step, folder for file included; where it is not known the caller is told (store-and-protocol.md)."""
+    """One atomic step, folder for file included; where it is not known the caller is told (design)."""
     build(here, {"a": {"x": "1"}, "b": "2"})
     before = snapshot(here)
     assert not prepared(with_flags=False).exchange(str(here / "a"), str(here / "b"))

@@ -106,7 +106,7 @@ def refusal(body: Callable[[], object]) -> RollbackError:
 
 
 def test_odd_trees_are_seen_as_they_are(home: Path) -> None:
-    """Names are bytes, kept exactly; empty and read-only things count (store-and-protocol.md, row 45)."""
+    """Names are bytes, kept exactly; empty and read-only things count (design)."""
     top = hooks(
         home,
         {
@@ -144,7 +144,7 @@ def test_odd_trees_are_seen_as_they_are(home: Path) -> None:
 
 
 def test_a_file_target_is_one_entry(home: Path) -> None:
-    """Settings are bytes: comments, CRLF, BOM and duplicate keys are none of a backup's business (row 46)."""
+    """Settings are bytes: comments, CRLF, BOM and duplicate keys are none of a backup's business (design)."""
     content = b'\xef\xbb\xbf{"a": 1.10, // x\r\n"a": 1}\r\n'
     (home / "settings.json").write_bytes(content)
     found = scan(place(home / "settings.json", Kind.FILE), LIMITS)
@@ -154,7 +154,7 @@ def test_a_file_target_is_one_entry(home: Path) -> None:
 
 
 def test_links_are_never_followed(home: Path, tmp_path: Path) -> None:
-    """Hostile input: a link to a private key is kept as text; its bytes are never read (rows 35 and 37)."""
+    """Hostile input: a link to a private key is kept as text; its bytes are never read."""
     build(tmp_path / "secret", {"key": "MARKER-PRIVATE-KEY"})
     top = hooks(
         home,
@@ -177,7 +177,7 @@ def test_links_are_never_followed(home: Path, tmp_path: Path) -> None:
 
 
 def test_special_files_are_skipped_at_once(home: Path) -> None:
-    """Hostile input: a FIFO hung the seed for ever; it is skipped in under a second, and said so (rows 38 and 39)."""
+    """Hostile input: a FIFO hung the seed for ever; it is skipped in under a second, and said so."""
     top = hooks(home, {"pipe": Fifo(), "guard.py": "x", "deep": {"pipe": Fifo()}})
     (top / "s").parent.mkdir(exist_ok=True)
     bound = socket.socket(socket.AF_UNIX)
@@ -199,7 +199,7 @@ def test_special_files_are_skipped_at_once(home: Path) -> None:
 
 
 def test_devices_are_skipped(home: Path) -> None:
-    """Hostile input: reading a device could wait or never end (row 39)."""
+    """Hostile input: reading a device could wait or never end."""
     top = hooks(home, {})
     try:
         os.mknod(top / "zero", stat.S_IFCHR | 0o666, os.makedev(1, 5))
@@ -221,7 +221,7 @@ def test_devices_are_skipped(home: Path) -> None:
     ids=["folder for a file", "FIFO for a file", "file for a folder", "FIFO for a folder"],
 )
 def test_targets_of_another_kind_are_not_recorded(home: Path, kind: Kind, spec: Spec, reason: str) -> None:
-    """Hostile input: a folder named settings.json, a file named hooks, a FIFO for either (row 39)."""
+    """Hostile input: a folder named settings.json, a file named hooks, a FIFO for either."""
     build(home, {"target": spec})
     begun = time.monotonic()
     found = scan(place(home / "target", kind), LIMITS)
@@ -232,7 +232,7 @@ def test_targets_of_another_kind_are_not_recorded(home: Path, kind: Kind, spec: 
 
 
 def test_missing_targets_are_absent(home: Path) -> None:
-    """Absence is a state, also where a folder on the way is a file (store-and-protocol.md)."""
+    """Absence is a state, also where a folder on the way is a file (design)."""
     (home / "file").write_text("x", encoding="utf-8")
     for path in (home / "hooks", home / "gone" / "hooks", home / "file" / "hooks"):
         found = scan(replace(place(home), resolved=str(path)), LIMITS)
@@ -241,7 +241,7 @@ def test_missing_targets_are_absent(home: Path) -> None:
 
 
 def test_excluded_folders_are_skipped_and_reported(home: Path) -> None:
-    """Hostile input: what is downloaded may be huge; a file or link of that name is kept (configuration.md)."""
+    """Hostile input: what is downloaded may be huge; a file or link of that name is kept."""
     top = hooks(
         home,
         {
@@ -261,7 +261,7 @@ def test_excluded_folders_are_skipped_and_reported(home: Path) -> None:
 
 
 def test_hard_links_are_files_of_their_own(home: Path, tmp_path: Path) -> None:
-    """A second name of one file is recorded with its content (row 40)."""
+    """A second name of one file is recorded with its content (design)."""
     (tmp_path / "elsewhere").write_text("shared", encoding="utf-8")
     top = hooks(home, {})
     os.link(tmp_path / "elsewhere", top / "one")
@@ -271,7 +271,7 @@ def test_hard_links_are_files_of_their_own(home: Path, tmp_path: Path) -> None:
 
 
 def test_equal_trees_have_equal_scans_whatever_their_times(home: Path) -> None:
-    """Times are recorded, and no digest depends on them (store-and-protocol.md)."""
+    """Times are recorded, and no digest depends on them (design)."""
     top = hooks(home, {"a": "1", "b": {"c": "2"}})
     before = scan(place(top), LIMITS)
     for path in (top / "a", top / "b", top):
@@ -295,7 +295,7 @@ def nested(depth: int) -> dict[str | bytes, Spec]:
 
 
 def test_nesting_is_read_up_to_the_limit(home: Path) -> None:
-    """64 folders deep is read, one more is refused by its path (rows 24 and 41)."""
+    """64 folders deep is read, one more is refused by its path (design)."""
     top = hooks(home, nested(LIMITS.max_depth))
     found = scan(place(top), LIMITS)
     assert found.tree.entries[-1].path == "d/" * LIMITS.max_depth + "leaf"
@@ -306,7 +306,7 @@ def test_nesting_is_read_up_to_the_limit(home: Path) -> None:
 
 
 def test_long_names_may_nest_past_the_longest_path(home: Path) -> None:
-    """Folders are walked by handle: 64 names of 255 bytes are four times what one path may have (row 24)."""
+    """Folders are walked by handle: 64 names of 255 bytes are four times what one path may have (design)."""
     top = hooks(home, {})
     os.chdir(top)
     for _ in range(LIMITS.max_depth):
@@ -321,7 +321,7 @@ def test_long_names_may_nest_past_the_longest_path(home: Path) -> None:
 
 
 def test_too_many_entries_are_refused(home: Path) -> None:
-    """Hostile input: entries are counted, skipped special files too, before any more is read (rows 24 and 41)."""
+    """Hostile input: entries are counted, skipped special files too, before any more is read."""
     top = hooks(home, {**{f"f{number}": "x" for number in range(10)}, "pipe": Fifo()})
     assert len(scan(place(top), replace(LIMITS, max_entries=12)).tree.entries) == 11
     error = refusal(lambda: scan(place(top), replace(LIMITS, max_entries=11)))
@@ -331,7 +331,7 @@ def test_too_many_entries_are_refused(home: Path) -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_too_large_files_are_refused_unread(home: Path, kind: Kind) -> None:
-    """Hostile input: a sparse file of 1 TB costs nothing to make; its size alone refuses it (row 41)."""
+    """Hostile input: a sparse file of 1 TB costs nothing to make; its size alone refuses it."""
     path = home / "hooks" / "huge"
     build(home / "hooks", {"huge": "x"})
     os.truncate(path, 1 << 40)
@@ -375,7 +375,7 @@ WHILE_READ: dict[str, Callable[[Path], Callable[[], object]]] = {
 def test_a_file_that_changes_while_it_is_read_is_noticed(
     home: Path, kind: Kind, change: Callable[[Path], Callable[[], object]]
 ) -> None:
-    """Hostile input: 27 of 30 backups of the seed "verified" a torn file; the stat tells (row 43)."""
+    """Hostile input: 27 of 30 backups of the seed "verified" a torn file; the stat tells."""
     path = hooks(home, {"big": b"A" * BIG}) / "big"
     sink = Recorder(change(path))
     with pytest.raises(ChangedWhileReadError):
@@ -424,7 +424,7 @@ print(json.dumps(result))
 
 
 def test_a_write_within_one_tick_of_the_clock_is_noticed(tmp_path: Path) -> None:
-    """Hostile input: two writes in one tick share a time stamp on kernels before 6.13, here on ramfs (row 43)."""
+    """Hostile input: two writes in one tick share a time stamp on kernels before 6.13, here on ramfs."""
     (tmp_path / "ram").mkdir()
     script = 'mount -t ramfs none "$1" || exit 77; exec "$2" -c "$3" "$1/settings.json"'
     command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
@@ -455,7 +455,7 @@ with open(sys.argv[1], "r+b") as file:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has a file open")
 def test_a_file_that_is_being_written_is_waited_for(home: Path) -> None:
-    """Hostile input: a long write gets its time stamp when it begins; its stat alone never shows it (row 43).
+    """Hostile input: a long write gets its time stamp when it begins; its stat alone never shows it.
 
     What a program merely keeps open is read as soon as it has been quiet for a second.
     """
@@ -509,7 +509,7 @@ AFTER_SCAN: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("change", AFTER_SCAN.values(), ids=AFTER_SCAN)
 def test_change_after_a_scan_is_noticed(home: Path, change: Callable[[Path], object]) -> None:
-    """The set is one moment: whatever differs at the end, everything is read again (store-and-protocol.md, row 43)."""
+    """The set is one moment: whatever differs at the end, everything is read again (design)."""
     top = hooks(home, {"a": "1", "b": "1", "empty": {}})
     found = scan(place(top), LIMITS)
     assert still_the_same(found, LIMITS)
@@ -528,7 +528,7 @@ AFTER_SCAN_OF_A_FILE: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("change", AFTER_SCAN_OF_A_FILE.values(), ids=AFTER_SCAN_OF_A_FILE)
 def test_change_of_a_file_target_after_its_scan_is_noticed(home: Path, change: Callable[[Path], object]) -> None:
-    """A settings file that vanishes in mid-capture starts it over, and is no error of its own (row 43)."""
+    """A settings file that vanishes in mid-capture starts it over, and is no error of its own (design)."""
     path = home / "settings.json"
     path.write_text("{}", encoding="utf-8")
     found = scan(place(path, Kind.FILE), LIMITS)
@@ -546,7 +546,7 @@ def test_a_target_that_appears_after_its_scan_is_noticed(home: Path, kind: Kind)
 
 
 def test_a_folder_swapped_for_a_link_is_no_way_out(home: Path, tmp_path: Path) -> None:
-    """Hostile input: while ``a`` is read, ``b`` becomes a link to somewhere else; it is not walked into (row 44)."""
+    """Hostile input: while ``a`` is read, ``b`` becomes a link to somewhere else; it is not walked into."""
     build(tmp_path / "secret", {"key": "MARKER"})
     top = hooks(home, {"a": {"file": "x"}, "b": {"key": "harmless"}})
 
@@ -660,7 +660,7 @@ def as_ordinary_user(script: str, folder: Path, *arguments: str) -> str:
     ],
 )
 def test_what_may_not_be_read_is_named(home: Path, component: str, locked: str) -> None:
-    """An unreadable file or folder means no backup, and the refusal names it (row 42)."""
+    """An unreadable file or folder means no backup, and the refusal names it (design)."""
     root = home / "claude"
     build(root, {"hooks": {"sub": {"secret": "x"}}, "settings.json": "{}"})
     assert as_ordinary_user(UNREADABLE, root, str(root), component) == "read"
@@ -673,7 +673,7 @@ def test_what_may_not_be_read_is_named(home: Path, component: str, locked: str) 
 
 
 def test_a_root_that_may_not_be_entered_is_unreadable(home: Path) -> None:
-    """A configuration folder that is closed to its owner is not an unsafe path but an unreadable one (row 42)."""
+    """A configuration folder that is closed to its owner is not an unsafe path but an unreadable one (design)."""
     root = home / "claude"
     build(root, {"hooks": {"a": "x"}})
     root.chmod(0)
@@ -700,7 +700,7 @@ def located(home: Path, project: Path | None, target_id: str) -> Place:
 
 @pytest.mark.parametrize("level", [".claude", ".claude/hooks"])
 def test_the_persons_own_links_are_followed(home: Path, tmp_path: Path, level: str) -> None:
-    """Dotfile managers link the root or a part of it; what is meant is the real place (configuration.md, row 36)."""
+    """Dotfile managers link the root or a part of it; what is meant is the real place (design)."""
     build(tmp_path / "dotfiles", {"hooks": {"a.py": "x"}})
     if level == ".claude":
         (home / ".claude").symlink_to(tmp_path / "dotfiles")
@@ -724,7 +724,7 @@ def test_a_link_to_nothing_is_not_recorded(home: Path) -> None:
 @pytest.mark.parametrize("level", [".claude", ".claude/hooks"])
 @pytest.mark.parametrize("exists", [True, False], ids=["there", "dangling"])
 def test_a_projects_links_may_not_leave_it(home: Path, project: Path, level: str, *, exists: bool) -> None:
-    """Hostile input: a repository points its hooks at the person's; nothing is read there (rows 36 and 99)."""
+    """Hostile input: a repository points its hooks at the person's; nothing is read there."""
     elsewhere = home / "elsewhere"
     if exists:
         build(elsewhere, {"hooks": {"a": "x"}})
@@ -750,7 +750,7 @@ def test_a_projects_links_may_stay_in_it(home: Path, project: Path) -> None:
 
 
 def test_a_loop_of_links_is_refused(home: Path) -> None:
-    """Hostile input: two links that name each other (row 37)."""
+    """Hostile input: two links that name each other."""
     build(home, {".claude": {"hooks": Link("other"), "other": Link("hooks")}})
     error = refusal(lambda: located(home, None, "user.hooks"))
     assert error.code is Code.UNSAFE_PATH
@@ -760,7 +760,7 @@ def test_a_loop_of_links_is_refused(home: Path) -> None:
 
 
 def test_single_files_are_read_whole_or_refused(home: Path, tmp_path: Path) -> None:
-    """Links and special files are never opened for their content, and size is bounded (rows 35 and 38)."""
+    """Links and special files are never opened for their content, and size is bounded (design)."""
     build(home, {"a": b"x" * 10, "link": Link("a"), "pipe": Fifo(), "folder": {}})
     assert read_file(str(home / "a"), 10) == b"x" * 10
     assert refusal(lambda: read_file(str(home / "a"), 9)).code is Code.TOO_LARGE

@@ -5,7 +5,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -50,7 +50,7 @@ def store(home: Path) -> Store:
 
 
 @contextmanager
-def umask(mask: int) -> Iterator[None]:
+def umask(mask: int) -> Generator[None]:
     """Run under another umask."""
     before = os.umask(mask)
     try:
@@ -110,7 +110,7 @@ def refusal(body: Callable[[], object]) -> Code:
 
 
 def test_everything_is_private_under_any_umask(home: Path, live: Path) -> None:
-    """Directories 0700 and files 0600, made so by explicit modes (store-and-protocol.md, row 63)."""
+    """Directories 0700 and files 0600, made so by explicit modes (design)."""
     with umask(0):
         store = Store(str(home / "a" / "b" / "store"), Files())
         store.open()
@@ -125,7 +125,7 @@ def test_everything_is_private_under_any_umask(home: Path, live: Path) -> None:
 @pytest.mark.parametrize("part", ["", "backups", "recovery", "audit"])
 @pytest.mark.parametrize("mode", [0o755, 0o777, 0o770, 0o701])
 def test_looser_modes_are_repaired(store: Store, part: str, mode: int) -> None:
-    """A store that others could read or write is closed again at the next opening (row 63)."""
+    """A store that others could read or write is closed again at the next opening (design)."""
     path = Path(store.root, part)
     path.chmod(mode)
     store.open()
@@ -133,7 +133,7 @@ def test_looser_modes_are_repaired(store: Store, part: str, mode: int) -> None:
 
 
 def test_a_store_of_somebody_else_is_refused(tmp_path: Path) -> None:
-    """Hostile input: what another user made could be changed by that user at any time (row 102)."""
+    """Hostile input: what another user made could be changed by that user at any time."""
     if os.geteuid() == 0:
         path = tmp_path / "theirs"
         path.mkdir()
@@ -148,7 +148,7 @@ def test_a_store_of_somebody_else_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part", ["", "backups", "recovery", "audit"])
 @pytest.mark.parametrize("spec", ["a file", Link("nowhere"), Link("store"), Fifo()], ids=repr)
 def test_what_is_no_folder_is_refused(tmp_path: Path, part: str, spec: Spec) -> None:
-    """Hostile input: a file, a link to nothing or a FIFO in the place of a folder of the store (row 103)."""
+    """Hostile input: a file, a link to nothing or a FIFO in the place of a folder of the store."""
     if part:
         build(tmp_path, {"store": {part: Link(part) if spec == Link("store") else spec}})
     else:
@@ -157,7 +157,7 @@ def test_what_is_no_folder_is_refused(tmp_path: Path, part: str, spec: Spec) -> 
 
 
 def test_a_linked_store_is_a_store(tmp_path: Path, live: Path) -> None:
-    """A person may keep the store elsewhere and link it; it must be that person's folder all the same (row 103)."""
+    """A person may keep the store elsewhere and link it; it must be that person's folder all the same (design)."""
     build(tmp_path, {"real": Folder({}, 0o755), "store": Link("real")})
     store = Store(str(tmp_path / "store"), Files())
     store.open()
@@ -183,7 +183,7 @@ def test_reading_makes_no_store(home: Path) -> None:
 
 @pytest.mark.parametrize("again", ["v1", "V1"])
 def test_a_name_can_be_taken_once(store: Store, live: Path, again: str) -> None:
-    """Backups are immutable, and two names must not be one on a file system that folds case (row 4)."""
+    """Backups are immutable, and two names must not be one on a file system that folds case (design)."""
     backed_up(store, live, "v1")
     before = snapshot(Path(store.root))
     assert refusal(lambda: store.begin(again)) is Code.ALREADY_EXISTS
@@ -200,7 +200,7 @@ def test_names_of_what_was_put_there_by_hand_are_taken(store: Store) -> None:
 
 @pytest.mark.parametrize("name", ["../v1", "v1/", "", ".", "..", "v1/../v1", "/", "v1\0", "V1", "v"])
 def test_only_the_exact_name_of_a_backup_is_read(store: Store, live: Path, name: str) -> None:
-    """Hostile input: no prefix, no other case, no way round through the folder (rows 1 and 6)."""
+    """Hostile input: no prefix, no other case, no way round through the folder."""
     backed_up(store, live, "v1")
     assert refusal(lambda: store.read(name)) is Code.NOT_FOUND
 
@@ -209,7 +209,7 @@ def test_only_the_exact_name_of_a_backup_is_read(store: Store, live: Path, name:
 
 
 def test_a_backup_holds_every_target(store: Store, live: Path) -> None:
-    """What was captured is read back as it was, absent targets included (store-and-protocol.md)."""
+    """What was captured is read back as it was, absent targets included (design)."""
     before = snapshot(live)
     opened = backed_up(store, live, "v1")
     assert {target.id: target.tree.state for target in opened.manifest.targets} == {
@@ -233,7 +233,7 @@ def test_a_backup_holds_every_target(store: Store, live: Path) -> None:
 
 
 def test_two_captures_give_the_same_bytes(store: Store, live: Path) -> None:
-    """Reproducible, without any earlier backup to link to (row 69)."""
+    """Reproducible, without any earlier backup to link to (design)."""
     one, two = backed_up(store, live, "v1"), backed_up(store, live, "v2")
     for first, second in zip(one.manifest.targets, two.manifest.targets, strict=True):
         assert (first.archive_sha256, first.tree.digest) == (second.archive_sha256, second.tree.digest)
@@ -241,7 +241,7 @@ def test_two_captures_give_the_same_bytes(store: Store, live: Path) -> None:
 
 
 def test_equal_archives_are_one_file(store: Store, live: Path) -> None:
-    """An unchanged folder costs nothing; a settings file is kept twice (store-and-protocol.md)."""
+    """An unchanged folder costs nothing; a settings file is kept twice (design)."""
     first = backed_up(store, live, "v1")
     (live / "commands/review.md").write_text("Other.", encoding="utf-8")
     second = backed_up(store, live, "v2", first)
@@ -253,7 +253,7 @@ def test_equal_archives_are_one_file(store: Store, live: Path) -> None:
 
 
 def test_deleting_a_backup_harms_no_other(store: Store, live: Path) -> None:
-    """Each backup's folder is complete in itself, whichever goes first (store-and-protocol.md)."""
+    """Each backup's folder is complete in itself, whichever goes first (design)."""
     first = backed_up(store, live, "v1")
     second = backed_up(store, live, "v2", first)
     third = backed_up(store, live, "v3", second)
@@ -265,7 +265,7 @@ def test_deleting_a_backup_harms_no_other(store: Store, live: Path) -> None:
 
 
 def test_a_damaged_archive_is_not_linked(store: Store, live: Path) -> None:
-    """Hostile input: damage must not spread into later backups through a link (rows 20 and 23)."""
+    """Hostile input: damage must not spread into later backups through a link."""
     first = backed_up(store, live, "v1")
     path = Path(store.backups, "v1/user.hooks.tar.gz")
     content = bytearray(path.read_bytes())
@@ -280,7 +280,7 @@ def test_a_damaged_archive_is_not_linked(store: Store, live: Path) -> None:
 
 @pytest.mark.parametrize("number", [errno.EMLINK, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP], ids=errno.errorcode.get)
 def test_without_hard_links_each_backup_keeps_its_own(store: Store, live: Path, number: int) -> None:
-    """exFAT has no links, ext4 no more than 65000 to one file: that costs space, not the backup."""
+    """Some file systems have no links, ext4 no more than 65000 to one file: that costs space, not the backup."""
     refusals: list[str] = []
 
     def observe(operation: str, path: str) -> None:
@@ -296,7 +296,7 @@ def test_without_hard_links_each_backup_keeps_its_own(store: Store, live: Path, 
 
 
 def test_sizes_count_a_linked_archive_once(store: Store, live: Path) -> None:
-    """Quotas count an inode once (store-and-protocol.md)."""
+    """Quotas count an inode once (design)."""
     first = backed_up(store, live, "v1")
     alone = store.size_bytes()
     backed_up(store, live, "v2", first)
@@ -332,7 +332,7 @@ MOVES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
 def test_a_change_in_mid_capture_starts_it_over(store: Store, live: Path, move: Callable[[Path], object]) -> None:
-    """The backup holds what is there at the end, of all targets at one moment (store-and-protocol.md, row 43)."""
+    """The backup holds what is there at the end, of all targets at one moment (design)."""
     observe, acted = when("fsync", "user.settings.json", lambda: move(live))
     opened = backed_up(observed(store, observe), live, "v1")
     assert acted, "the change happened after everything but the local settings had been read"
@@ -343,7 +343,7 @@ def test_a_change_in_mid_capture_starts_it_over(store: Store, live: Path, move: 
 
 
 def test_a_source_that_never_holds_still_is_refused(store: Store, live: Path) -> None:
-    """Hostile input: four looks, four times another content, then ``unstable_source`` (row 43)."""
+    """Hostile input: four looks, four times another content, then ``unstable_source``."""
     count = iter(range(100))
 
     def write() -> None:
@@ -358,7 +358,7 @@ def test_a_source_that_never_holds_still_is_refused(store: Store, live: Path) ->
 
 @pytest.mark.parametrize("operation", ["create", "write", "fsync", "link"])
 def test_a_full_disk_leaves_no_trace_after_discarding(store: Store, live: Path, operation: str) -> None:
-    """Whatever fails, a backup that was begun can be taken away whole (row 25)."""
+    """Whatever fails, a backup that was begun can be taken away whole (design)."""
     first = backed_up(store, live, "v1")
     before = snapshot(Path(store.root))
 
@@ -377,7 +377,7 @@ def test_a_full_disk_leaves_no_trace_after_discarding(store: Store, live: Path, 
 
 @pytest.mark.parametrize("operation", ["create", "write", "fsync", "rename"])
 def test_a_manifest_is_there_whole_or_not_at_all(store: Store, live: Path, operation: str) -> None:
-    """A backup exists when its manifest does (store-and-protocol.md)."""
+    """A backup exists when its manifest does (design)."""
     store.begin("v1")
     store.capture("v1", places(live), LIMITS, None)
 
@@ -395,7 +395,7 @@ def test_a_manifest_is_there_whole_or_not_at_all(store: Store, live: Path, opera
 
 
 def test_leftovers_are_swept_and_nothing_else(store: Store, live: Path) -> None:
-    """What a killed writer left goes; backups, and what a person put there, stay (row 53)."""
+    """What a killed writer left goes; backups, and what a person put there, stay (design)."""
     backed_up(store, live, "v1")
     Path(store.backups, "notes.txt").write_text("mine", encoding="utf-8")
     Path(store.backups, "link").symlink_to(live)
@@ -418,7 +418,6 @@ from stravinsky_rollback_mcp.errors import RollbackError
 
 store = Store(sys.argv[1], Files())
 print(store.sweep(), store.versions())
-store.discard("v1")
 try:
     store.read("v1")
 except RollbackError as error:
@@ -478,7 +477,7 @@ MANIFESTS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("damage", MANIFESTS.values(), ids=MANIFESTS)
 def test_one_bad_manifest_hides_no_other(store: Store, live: Path, damage: Callable[[Path], object]) -> None:
-    """Hostile input: a manifest that is none is refused at once, and every other backup can be used (rows 27, 31)."""
+    """Hostile input: a manifest that is none is refused at once, and every other backup can be used."""
     backed_up(store, live, "other")
     backed_up(store, live, "v1")
     damage(Path(store.backups, "v1/manifest.json"))
@@ -489,7 +488,7 @@ def test_one_bad_manifest_hides_no_other(store: Store, live: Path, damage: Calla
 
 
 def test_problems_of_archives_are_named(store: Store, live: Path) -> None:
-    """A look at names and sizes finds what is missing or cut; reading back finds the rest (row 20)."""
+    """A look at names and sizes finds what is missing or cut; reading back finds the rest (design)."""
     opened = backed_up(store, live, "v1")
     path = Path(store.backups, "v1/user.hooks.tar.gz")
     content = path.read_bytes()
@@ -506,7 +505,7 @@ def test_problems_of_archives_are_named(store: Store, live: Path) -> None:
 
 
 def test_archives_are_found_by_constant_names(store: Store, live: Path) -> None:
-    """Hostile input: where an archive lies is never read from data (row 28)."""
+    """Hostile input: where an archive lies is never read from data."""
     opened = backed_up(store, live, "v1")
     hooks = opened.manifest.target("user.hooks")
     assert hooks is not None
@@ -516,7 +515,7 @@ def test_archives_are_found_by_constant_names(store: Store, live: Path) -> None:
 
 
 def test_latest_is_a_note_that_may_be_lost(store: Store) -> None:
-    """``latest.json`` can be written anew at any time; damaged it says nothing (store-and-protocol.md)."""
+    """``latest.json`` can be written anew at any time; damaged it says nothing (design)."""
     view = latest_codec.Latest(
         user_root="/home/\udcff", project=None, version="v1", looked_at="2026-11-23T06:40:12.000Z", digests={"a": "b"}
     )
