@@ -1,7 +1,9 @@
 """What a server does by itself once a client is there."""
 
+from functools import partial
 from pathlib import Path
 
+import anyio
 import pytest
 from support.config import realistic
 
@@ -20,50 +22,50 @@ def live(home: Path, project: Path) -> Path:
     return home / ".claude"
 
 
-async def _new_session() -> RollbackServer:
+def _new_session() -> RollbackServer:
     server = RollbackServer(config.of_process(for_terminal=False))
-    await server.begin_session()
+    anyio.run(server.begin_session)
     return server
 
 
-async def _seen(server: RollbackServer) -> BackupList:
-    return await server.service.list_backups(MODEL)
+def _seen(server: RollbackServer) -> BackupList:
+    return anyio.run(partial(server.service.list_backups, MODEL))
 
 
-async def test_the_first_session_is_protected_from_its_start(live: Path) -> None:
+def test_the_first_session_is_protected_from_its_start(live: Path) -> None:
     """Contract, Tools: an automatic backup after the first reply if the state is new."""
-    seen = await _seen(await _new_session())
+    seen = _seen(_new_session())
     assert [(backup.kind, backup.changed != ()) for backup in seen.backups] == [("automatic", True)]
     assert seen.current.version == seen.backups[0].version
     assert seen.notices == ()
 
 
-async def test_a_state_that_some_backup_holds_is_not_stored_again(live: Path) -> None:
+def test_a_state_that_some_backup_holds_is_not_stored_again(live: Path) -> None:
     """Session starts are many; states are few."""
-    first = await _new_session()
-    await first.service.create_backup(MODEL, version="v1")
+    first = _new_session()
+    anyio.run(partial(first.service.create_backup, MODEL, version="v1"))
     (live / "hooks" / "notify.sh").write_text("other\n", encoding="utf-8")
-    await first.service.rollback_to(MODEL, version="v1", consent=Consent())
-    before = (await _seen(first)).total
-    assert (await _seen(await _new_session())).total == before
+    anyio.run(partial(first.service.rollback_to, MODEL, version="v1", consent=Consent()))
+    before = _seen(first).total
+    assert _seen(_new_session()).total == before
 
 
-async def test_a_change_between_sessions_is_told_although_it_was_backed_up(live: Path) -> None:
+def test_a_change_between_sessions_is_told_although_it_was_backed_up(live: Path) -> None:
     """Nothing is hidden: the backup at the start of a session must not swallow that something changed outside."""
-    await _new_session()
+    _new_session()
     (live / "hooks" / "notify.sh").unlink()
-    second = await _new_session()
-    seen = await _seen(second)
+    second = _new_session()
+    seen = _seen(second)
     (notice,) = seen.notices
     assert "~/.claude/hooks" in notice
     assert "undo" in notice
-    undone = await second.service.undo(MODEL, consent=Consent())
+    undone = anyio.run(partial(second.service.undo, MODEL, consent=Consent()))
     assert undone.applied
     assert (live / "hooks" / "notify.sh").exists()
-    assert (await _seen(second)).notices == ()
+    assert _seen(second).notices == ()
 
 
-async def test_no_backup_is_made_when_the_person_said_so(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_backup_is_made_when_the_person_said_so(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`backup.on_session_start`, by its variable."""
     monkeypatch.setenv("STRAVINSKY_BACKUP_ON_SESSION_START", "false")
-    assert (await _seen(await _new_session())).total == 0
+    assert _seen(_new_session()).total == 0
