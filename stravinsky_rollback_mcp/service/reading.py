@@ -78,7 +78,7 @@ def _absorbed(desk: Desk, known: Known) -> tuple[str, ...]:
     if here is None or record is None or record.draft.actor.kind != "server":
         return ()
     found, _ = desk.audit.query(AuditFilter(event_type=EventType.DRIFT_DETECTED, limit=1))
-    if not found or found[0].seq < record.seq or found[0].draft.project != desk.view.project:
+    if not found or found[0].seq < record.seq or found[0].draft.state != record.draft.state:
         return ()
     what = ", ".join(found[0].draft.paths)
     return (f"Changed outside before the session began at {record.timestamp}: {what}. `undo` takes that back.",)
