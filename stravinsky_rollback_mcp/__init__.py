@@ -13,7 +13,7 @@ The way through the house, in one direction only::
              ``audit`` (the chain) with ``audit_chain`` and ``audit_index``
 ``config``   the only reader of environment, home and ``config.json``
 ``service``  one async method per use case; ``desk`` owns clock, ids and the ways in; ``stored`` tells which backups
-             exist; ``backup``, ``intent`` (planning), ``restore`` and ``reading`` are the use cases
+             exist; ``backup``, ``intent`` (planning), ``restore``, ``reading`` and ``audit`` are the use cases
 ``schema``   pydantic arguments and results, for the server and for ``--json``
 ``server``   MCP over stdio; ``cli`` the terminal twin
 

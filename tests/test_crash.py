@@ -8,7 +8,7 @@ those of the project's research on reliability, section 7.
 import errno
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +20,7 @@ from support.crash import (
     CrashAt,
     CrashedError,
     FailAt,
+    FailThenCrash,
     FullDisk,
     Log,
     NoExchange,
@@ -175,7 +176,6 @@ def test_killed_in_the_recovery_of_a_kill_the_next_recovery_ends_it(world: World
     ("situation", "disk"),
     [
         ("rollback", Files),
-        ("rollback", NoExchange),
         ("rollback", NoFlags),
         ("rollback that brings all back", Files),
         ("rollback that removes", Files),
@@ -293,6 +293,42 @@ def test_no_error_number_tears_the_set(world: World, situation: str, number: int
     if number in (errno.EIO, errno.ENOSPC):
         states = _fail_from(case, lambda at: FailAt(at, number, persistent=True))
         tell(f"{errno.errorcode[number]} from then on in {situation}", states)
+
+
+def _fail_then_crash(case: Case, failing: Iterable[int]) -> Counter[str]:
+    """A call fails, and while that is taken back the process dies, at each call of the taking back."""
+    states: Counter[str] = Counter()
+    for at in failing:
+        for then in count(1):
+            case.world.reset()
+            observer = FailThenCrash(at, errno.EIO, then)
+            try:
+                attempt(case, Files(observe=observer))
+            except CrashedError:
+                assert observer.fired
+            if not observer.fired:
+                break
+            case.world.resume()
+            states["new" if judge(case, (at, then)) else "old"] += 1
+    return states
+
+
+def test_killed_while_a_failed_commit_is_taken_back(world: World) -> None:
+    """The record of the commit can be seen, its flush fails, and the way back is cut short (rows 2, 8 and 14)."""
+    case = prepare(world, "rollback")
+    commit = [number for number, (call, path) in enumerate(case.calls, 1) if call == "rename" and JOURNAL in path][2]
+    states = _fail_then_crash(case, (commit, commit + 1))
+    tell("killed while a failed commit is taken back", states)
+    assert states["old"] > 0
+
+
+@pytest.mark.long
+def test_killed_while_any_failure_is_taken_back(world: World) -> None:
+    """The same for every call from the journal on (rows 2, 5 and 14)."""
+    case = prepare(world, "rollback")
+    states = _fail_then_crash(case, range(_first(case, JOURNAL), len(case.calls) + 1))
+    tell("killed while a failure is taken back", states)
+    assert states["new"] > 0 < states["old"]
 
 
 def _fail_recovery(world: World, step: int, *, persistent: bool) -> None:

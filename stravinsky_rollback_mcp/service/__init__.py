@@ -28,7 +28,7 @@ from stravinsky_rollback_mcp.core.outcome import (
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.disk.scan import ChangedWhileReadError
 from stravinsky_rollback_mcp.errors import Code, RollbackError
-from stravinsky_rollback_mcp.service import backup, reading, restore
+from stravinsky_rollback_mcp.service import audit, backup, reading, restore
 from stravinsky_rollback_mcp.service.desk import Caller, Desk
 from stravinsky_rollback_mcp.service.restore import Consent
 
@@ -140,7 +140,7 @@ class RollbackService:
                 "limit": limit,
                 "cursor": cursor,
             },
-            lambda: reading.query_audit(
+            lambda: audit.query_audit(
                 self._desk,
                 event_type=event_type,
                 version=version,
@@ -155,7 +155,7 @@ class RollbackService:
 
     async def verify_audit(self, caller: Caller) -> ChainVerified:
         """Check the whole audit chain."""
-        return await self._do(caller, "verify_audit", {}, lambda: reading.verify_audit(self._desk))
+        return await self._do(caller, "verify_audit", {}, lambda: audit.verify_audit(self._desk))
 
     async def status(self, caller: Caller) -> Status:
         """Everything at a glance."""

@@ -181,6 +181,21 @@ class Desk:
         records = self.audit.history(self.view.user_root, self.view.project)
         return Known(timeline=history.timeline(records, self.view), backups=backups)
 
+    def unfinished(self) -> tuple[str, ...]:
+        """A notice about an operation that was begun and not ended, if there is one."""
+        try:
+            journal = self.journal.read()
+        except RollbackError as error:
+            return (str(error),)
+        if journal is None:
+            return ()
+        return (
+            (
+                f"The {journal.outcome.event_type} of {journal.started_at} is unfinished. If nothing else runs, "
+                "`stravinsky-rollback recovery resume` brings it to an end."
+            ),
+        )
+
     def shown(self, path: str) -> str:
         """A path as people see it."""
         return shown(path, self.view.home)

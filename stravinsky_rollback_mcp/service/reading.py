@@ -6,21 +6,17 @@ from dataclasses import replace
 from stravinsky_rollback_mcp.core.codec.journal import Journal
 from stravinsky_rollback_mcp.core.model import (
     AuditFilter,
-    AuditRecord,
     BackupKind,
     BackupStatus,
     Entry,
-    EventStatus,
     EventType,
     MadeBy,
 )
 from stravinsky_rollback_mcp.core.names import plural
 from stravinsky_rollback_mcp.core.outcome import (
-    AuditPage,
     AuditSize,
     Backup,
     BackupList,
-    ChainVerified,
     Current,
     Drift,
     Operation,
@@ -30,7 +26,6 @@ from stravinsky_rollback_mcp.core.outcome import (
     Verified,
 )
 from stravinsky_rollback_mcp.core.selection import Part, parts_of
-from stravinsky_rollback_mcp.core.times import bound
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import Desk, Known, digests_of, tool_version
 from stravinsky_rollback_mcp.service.stored import (
@@ -59,7 +54,7 @@ def current_of(desk: Desk, known: Known) -> tuple[Current, tuple[str, ...]]:
     now = desk.now()
     paths = {target.id: desk.shown_target(target) for target in desk.view.targets}
     drift = tuple(Drift(target=name, path=paths[name], noticed_at=now, keys=()) for name in drifted)
-    notices = list(_unfinished(desk))
+    notices = list(desk.unfinished())
     if here is not None and drifted and here.event_type in _OPERATIONS:
         what = ", ".join(paths[name] for name in drifted)
         notices.append(
@@ -82,21 +77,6 @@ def _absorbed(desk: Desk, known: Known) -> tuple[str, ...]:
         return ()
     what = ", ".join(found[0].draft.paths)
     return (f"Changed outside before the session began at {record.timestamp}: {what}. `undo` takes that back.",)
-
-
-def _unfinished(desk: Desk) -> tuple[str, ...]:
-    try:
-        journal = desk.journal.read()
-    except RollbackError as error:
-        return (str(error),)
-    if journal is None:
-        return ()
-    return (
-        (
-            f"The {journal.outcome.event_type} of {journal.started_at} is unfinished. If nothing else runs, "
-            "`stravinsky-rollback recovery resume` brings it to an end."
-        ),
-    )
 
 
 # -- backups --------------------------------------------------------------------------------------------------------
@@ -276,92 +256,6 @@ def _verified(backups: tuple[Backup, ...], summary: str) -> Verified:
         notices=(),
         ok=ok,
         backups=backups,
-    )
-
-
-# -- the audit ------------------------------------------------------------------------------------------------------
-
-
-def query_audit(
-    desk: Desk,
-    *,
-    event_type: EventType | None,
-    version: str | None,
-    status: EventStatus | None,
-    path: str | None,
-    since: str | None,
-    until: str | None,
-    limit: int,
-    cursor: str | None,
-) -> AuditPage:
-    """One page of the audit, newest first. An intent without an outcome shows as interrupted."""
-    if cursor is not None and (not cursor.isdecimal() or len(cursor) > _MAX_CURSOR):
-        raise RollbackError(
-            Code.INVALID_ARGUMENT, "the cursor is not one that query_audit gave.", "leave it out to begin anew."
-        )
-    moment = desk.moment()
-    wanted = AuditFilter(
-        event_type=event_type,
-        version=version,
-        status=status,
-        path=None if path is None else desk.shown(_absolute(desk, path)),
-        since=None if since is None else bound(since, moment, is_end=False),
-        until=None if until is None else bound(until, moment, is_end=True),
-        before_seq=None if cursor is None else int(cursor),
-        limit=limit,
-    )
-    chain = desk.audit.verify()
-    records, next_seq = desk.audit.query(wanted)
-    in_flight = _operation_in_flight(desk)
-    events = tuple(_as_it_stands(desk, record, in_flight) for record in records)
-    health = "the chain is intact" if chain.intact else f"the chain is broken at {chain.first_bad_seq}: {chain.problem}"
-    return AuditPage(
-        summary=f"{plural(len(events), 'event')} shown; {health}.",
-        next_step="" if chain.intact else "Run `stravinsky-rollback audit verify`.",
-        notices=_unfinished(desk),
-        events=events,
-        next_cursor=None if next_seq is None else str(next_seq),
-        chain=chain,
-    )
-
-
-def _absolute(desk: Desk, path: str) -> str:
-    if path.startswith("~/"):
-        return f"{desk.view.home}/{path[2:]}".rstrip("/")
-    if path.startswith("/"):
-        return path.rstrip("/") or "/"
-    return f"{desk.view.project or desk.view.home}/{path}".rstrip("/")
-
-
-def _operation_in_flight(desk: Desk) -> str | None:
-    try:
-        journal = desk.journal.read()
-    except RollbackError:
-        return None
-    return None if journal is None else journal.operation_id
-
-
-def _as_it_stands(desk: Desk, record: AuditRecord, in_flight: str | None) -> AuditRecord:
-    draft = record.draft
-    if draft.status is not EventStatus.STARTED or draft.operation_id is None or draft.operation_id == in_flight:
-        return record
-    ended = any(other.draft.status is not EventStatus.STARTED for other in desk.audit.operation(draft.operation_id))
-    return record if ended else replace(record, draft=replace(draft, status=EventStatus.INTERRUPTED))
-
-
-def verify_audit(desk: Desk) -> ChainVerified:
-    """Check every record of the chain from the first on."""
-    chain = desk.audit.verify(complete=True)
-    summary = (
-        f"{chain.events} records, each unchanged and in its place."
-        if chain.intact
-        else f"The chain is broken at record {chain.first_bad_seq}: {chain.problem}."
-    )
-    return ChainVerified(
-        summary=summary,
-        next_step="" if chain.intact else "Compare with the seq and head that earlier results returned.",
-        notices=(),
-        chain=chain,
     )
 
 

@@ -90,7 +90,7 @@ def _not_found(desk: Desk, known: Known, version: str) -> RollbackError:
     if near:
         hint = f"did you mean {', '.join(near)}? list_backups shows all."
     else:
-        hint = f"the newest are {', '.join(names[:3])}; list_backups shows all." if names else "make one first."
+        hint = f"newest first: {', '.join(names[:3])}; list_backups shows all." if names else "make one first."
     return RollbackError(Code.NOT_FOUND, f"there is no backup {version[:64]!a}.", hint)
 
 

@@ -114,7 +114,7 @@ def test_a_refusal_says_code_message_and_next_on_stderr(run: Run, configured: tu
     assert (result.exit_code, result.stdout) == (1, "")
     first, second = result.stderr.splitlines()[:2]
     assert first.startswith("not_found: ")
-    assert second.startswith("Next: did you mean v1? `stravinsky-rollback backup list`")
+    assert second.startswith("Next: newest first: v1; `stravinsky-rollback backup list`")
 
 
 def test_a_refusal_with_json_is_one_document_on_stdout(run: Run, configured: tuple[Path, Path]) -> None:

@@ -77,6 +77,25 @@ class FailAt:
             raise OSError(self._number, os.strerror(self._number))
 
 
+class FailThenCrash:
+    """The N-th mutating call fails, and the process dies before the M-th after it."""
+
+    def __init__(self, at: int, number: int, then: int) -> None:
+        self._fail = FailAt(at, number)
+        self._crash = CrashAt(then)
+
+    @property
+    def fired(self) -> bool:
+        """Whether the process died."""
+        return self._crash.fired
+
+    def __call__(self, operation: str, path: str) -> None:
+        """One after the other."""
+        if self._fail.fired:
+            self._crash(operation, path)
+        self._fail(operation, path)
+
+
 class FullDisk:
     """From the N-th mutating call on nothing grows any more, while removing and renaming still work."""
 
