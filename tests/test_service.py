@@ -466,6 +466,44 @@ def test_a_name_that_is_taken_elsewhere_says_where(desk: Desk, open_desk: Callab
     assert str(desk.project.parent) in str(refused.value)
 
 
+def test_a_note_for_people_that_cannot_be_written_stops_nothing(desk: Desk) -> None:
+    """`latest.json` can be written anew at any time: an applied rollback must never be reported as refused for it."""
+    desk.backup("v1")
+    good = snapshot(desk.user)
+    desk.edit("hooks/notify.sh", "x")
+    desk.backup("v2")
+    (desk.store / "latest.json").unlink()
+    build(desk.store, {"latest.json": {"in the way": ""}})
+    assert desk.rollback("v1").applied
+    assert snapshot(desk.user) == good
+    desk.edit("hooks/notify.sh", "y")
+    assert desk.backup("v3").created
+
+
+def test_a_pipe_in_place_of_any_file_of_the_store_is_refused_at_once(
+    open_desk: Callable[..., Desk], home: Path, project: Path
+) -> None:
+    """Nothing waits for it, nothing is unforeseen, and the live configuration stays as it is or is done right."""
+    realistic(home, project)
+    names = ("lock", "recovery/journal.json", "audit/operations.log", "audit/head.json", "backups/v1/manifest.json")
+    for name in names:
+        desk = open_desk()
+        desk.backup("v1")
+        desk.edit("hooks/notify.sh", f"before {name}")
+        (desk.store / name).unlink(missing_ok=True)
+        os.mkfifo(desk.store / name)
+        later = open_desk()
+        for call in (later.page, partial(later.rollback, "v1"), partial(later.backup, "v2"), later.undo):
+            try:
+                call()
+            except RollbackError as error:
+                refused = error.code
+            else:
+                continue
+            assert refused not in {Code.INTERNAL, Code.BUSY}, name
+        shutil.rmtree(desk.store)
+
+
 # --- the audit -----------------------------------------------------------------------------------------------------
 
 

@@ -5,13 +5,9 @@ are walked by handle, so that a folder swapped for a link in mid-walk is an erro
 """
 
 import errno
-import fcntl
 import hashlib
 import os
-import signal
 import stat
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,18 +15,12 @@ from typing import Protocol
 from stravinsky_rollback_mcp.core.codec.trees import ABSENT, not_recorded, present, sort_key
 from stravinsky_rollback_mcp.core.components import EXCLUDED_FOLDERS
 from stravinsky_rollback_mcp.core.model import Entry, EntryType, Kind, Limits, Scope, Skipped, Target, Tree, View
+from stravinsky_rollback_mcp.disk.stillness import still_moment
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 READ_BYTES = 1 << 20
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-# The clock that time stamps are taken from; Linux's (CLOCK_REALTIME_COARSE, which Python does not name) stands still
-# for up to 10 ms (CONFIG_HZ=100).
-_STAMP_CLOCK = 5 if sys.platform == "linux" else time.CLOCK_REALTIME
-_LONGEST_TICK_NS = 10_000_000
-_RECENT_NS = 1_000_000_000  # no single write takes longer than this
-_SETTLE_SECONDS = 0.001
-_SETTLE_ATTEMPTS = 25
 
 Signature = tuple[tuple[str, int, int, int, int, int, int], ...]
 
@@ -265,7 +255,10 @@ class _Walk:
         if self._reads:
             handle = _open_regular(self._full(path), name, folder)
             try:
-                status = _settled(handle, self._full(path))
+                still = still_moment(handle)
+                if still is None:
+                    raise ChangedWhileReadError(self._full(path))
+                status = still
                 sha256 = self._content(path, handle, status)
             finally:
                 os.close(handle)
@@ -348,42 +341,6 @@ def _open_regular(path: str, name: str, dir_fd: int | None) -> int:
         os.close(handle)
         raise ChangedWhileReadError(path)
     return handle
-
-
-def _settled(handle: int, path: str) -> os.stat_result:
-    """The stat of an open file at a moment from which any write must show in a later stat.
-
-    Two writes can hide behind one time stamp, and a torn file would pass for a whole one: a write in the same tick of
-    the clock as the last one (Linux before 6.13, and some file systems since), so the tick is waited for; and a long
-    write that got its stamp when it began and is still going on, so nobody may have a just changed file open for it.
-    """
-    for _ in range(_SETTLE_ATTEMPTS):
-        status = os.fstat(handle)
-        age_ns = time.clock_gettime_ns(_STAMP_CLOCK) - status.st_ctime_ns
-        if age_ns > _RECENT_NS or age_ns < -_LONGEST_TICK_NS or (age_ns > 0 and not _is_open_for_writing(handle)):
-            return status
-        time.sleep(_SETTLE_SECONDS)
-    raise ChangedWhileReadError(path)
-
-
-def _is_open_for_writing(handle: int) -> bool:
-    """Whether any process has a file open for writing; False where the system cannot tell.
-
-    A read lease is granted only on a file that nobody has open so. It is given back at once; a writer that comes in
-    between waits for that, and the signal that would tell us is one that is ignored by default (SIGIO would kill).
-    Source: fcntl(2), "Leases".
-    """
-    if sys.platform != "linux":
-        return False
-    try:
-        fcntl.fcntl(handle, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except BlockingIOError:
-        return True
-    except OSError:  # somebody else's file, or a file system without leases
-        return False
-    fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return False
 
 
 def _read(handle: int, path: str, before: os.stat_result, take: Callable[[bytes], None]) -> None:

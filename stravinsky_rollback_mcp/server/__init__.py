@@ -89,12 +89,13 @@ class RollbackServer:
         try:
             await self.service.resume(caller)
             if self._config.on_session_start:
-                listed = await self.service.list_backups(caller, limit=1)
-                if listed.current.version is None:
-                    await self.service.create_backup(caller)
+                await self.service.protect(caller)
         except RollbackError as error:
             # It is in the audit; the next call meets the same trouble and tells the model.
             complain(str(error))
+        except Exception as error:
+            # A server that cannot protect by itself still serves.
+            complain(f"{type(error).__name__} at the start of the session")
 
     async def _list_tools(self, _context: object, _page: object) -> types.ListToolsResult:
         return await anyio.to_thread.run_sync(self._described_tools)

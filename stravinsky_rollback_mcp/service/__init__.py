@@ -54,6 +54,10 @@ class RollbackService:
             lambda: backup.create_backup(self._desk, caller, version, note),
         )
 
+    async def protect(self, caller: Caller) -> bool:
+        """Back up a state that no intact backup holds yet; returns whether there was one."""
+        return await self._do(caller, "protect", {}, lambda: backup.protect(self._desk, caller))
+
     async def list_backups(
         self,
         caller: Caller,

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from stravinsky_rollback_mcp.core.codec import latest as latest_codec
@@ -37,6 +38,7 @@ from stravinsky_rollback_mcp.service.stored import (
     backups_of_view,
     changed_between,
     describe,
+    matching_version,
     open_authentic,
     recorded_digests,
 )
@@ -71,7 +73,9 @@ def create_backup(desk: Desk, caller: Caller, version: str | None, note: str) ->
         )
     with desk.writing(caller) as notices:
         known = desk.known()
-        if version is None:
+        if version is not None:
+            _require_free(desk, known, version)
+        else:
             existing = _newest_that_holds(desk, known)
             if existing is not None:
                 return _already_held(desk, caller, existing, note, notices)
@@ -92,6 +96,30 @@ def create_backup(desk: Desk, caller: Caller, version: str | None, note: str) ->
             warnings=warnings,
             audit=desk.audit.anchor(),
         )
+
+
+def protect(desk: Desk, caller: Caller) -> bool:
+    """Back up a state that no intact backup of this view holds; returns whether that was needed."""
+    with desk.writing(caller):
+        known = desk.known()
+        version = matching_version(desk, known, digests_of(desk.look(desk.places())))
+        if version is not None and _reusable(desk, known, version) is not None:
+            return False
+        wish = Wish(version=desk.new_version("auto"), kind=BackupKind.AUTOMATIC)
+        make_backup(desk, caller, wish, desk.places(), known)
+        return True
+
+
+def _require_free(desk: Desk, known: Known, version: str) -> None:
+    """Refuse a name that a backup of any project has; whatever else has taken the folder's name, the store refuses."""
+    for taken, record in known.backups.items():
+        if taken.casefold() == version.casefold():
+            where = "no project" if record.draft.project is None else desk.shown(record.draft.project)
+            raise RollbackError(
+                Code.ALREADY_EXISTS,
+                f"there is already a backup {taken}, made in {where}; names differ by more than case.",
+                "choose another name; backups are never overwritten.",
+            )
 
 
 def _newest_that_holds(desk: Desk, known: Known) -> Opened | None:
@@ -122,7 +150,9 @@ def _already_held(desk: Desk, caller: Caller, opened: Opened, note: str, notices
                 details={**(record.draft.details or {}), "created": False, "note": note},
             )
         )
-    backup = describe(desk, opened, (), detail=False, problems=())
+    own = [recorded_digests(record) for _, record in backups_of_view(desk, desk.known())]
+    changed = changed_between(own[1] if len(own) > 1 else {}, own[0])
+    backup = describe(desk, opened, changed, detail=False, problems=())
     return BackupCreated(
         summary=f"Nothing changed since backup {backup.version}, which already holds this state.",
         next_step=f"To come back to this state: rollback_to with version {backup.version}.",
@@ -283,7 +313,9 @@ def write_latest(desk: Desk, version: str | None, digests: Mapping[str, str]) ->
         for other in desk.store.read_latest()
         if (other.user_root, other.project) != (view.user_root, view.project)
     )
-    desk.store.write_latest((*others, view))
+    # Only a note for people and other programs: what was done is done, and must not be reported as refused for it.
+    with suppress(RollbackError):
+        desk.store.write_latest((*others, view))
 
 
 def keep_rescued(desk: Desk, caller: Caller, journal: Journal, target: JournalTarget, slot: str) -> None:

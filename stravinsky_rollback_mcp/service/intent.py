@@ -71,13 +71,22 @@ def intend_walk(desk: Desk, look: Look, operation: EventType) -> Intent:
     move = history.undo if operation is EventType.UNDO else history.redo
     known = look.known.timeline
     held = held_pairs(desk, look.known)
-    walk = move(known, look.digests, held, desk.view.project)
-    steps = _walk_steps(desk, look, walk)
-    while not any(step.is_change for step in steps):
+    while True:
+        walk = move(known, look.digests, held, desk.view.project)
+        sources = _sources(desk, look, walk.state)
+        lost = {(target, walk.state.digests[target]) for target, source in sources.items() if source is None}
+        if lost:
+            held -= lost  # damaged is as good as gone: history passes it over, or says so
+            continue
+        steps = tuple(
+            planning.step(_target(desk, target), look.seen[target].tree, *source, None)
+            for target, source in sources.items()
+            if source is not None
+        )
+        if any(step.is_change for step in steps):
+            break
         # All that differs is what no backup holds and what has to stay: we are there, and go on from there.
         known = history.arrived(known, walk.state, look.digests)
-        walk = move(known, look.digests, held, desk.view.project)
-        steps = _walk_steps(desk, look, walk)
     return Intent(
         plan=_plan(desk, look, operation, steps, {"state": walk.state.seq}, _foreign_lines(desk, steps, walk.foreign)),
         to_version=matching_version(desk, look.known, {**look.digests, **walk.state.digests}),
@@ -88,13 +97,10 @@ def intend_walk(desk: Desk, look: Look, operation: EventType) -> Intent:
     )
 
 
-def _walk_steps(desk: Desk, look: Look, walk: history.Walk) -> tuple[Step, ...]:
-    return tuple(
-        planning.step(
-            _target(desk, target_id), look.seen[target_id].tree, *_stored(desk, look, target_id, walk.state), None
-        )
-        for target_id in _in_order(desk, walk.state.drifted(look.digests))
-    )
+def _sources(desk: Desk, look: Look, state: history.KnownState) -> dict[str, tuple[str, StoredTarget] | None]:
+    """Where the targets that differ from a state can be had from, None where no intact backup holds them."""
+    drifted = _in_order(desk, state.drifted(look.digests))
+    return {target_id: _stored(desk, look, target_id, state.digests[target_id]) for target_id in drifted}
 
 
 def _named(state: history.KnownState) -> Undone:
@@ -211,9 +217,8 @@ def _require_same_place(desk: Desk, opened: Opened, scope: Scope | None) -> None
         )
 
 
-def _stored(desk: Desk, look: Look, target_id: str, state: history.KnownState) -> tuple[str, StoredTarget]:
-    """A backup that still holds what a known state says of a target."""
-    digest = state.digests[target_id]
+def _stored(desk: Desk, look: Look, target_id: str, digest: str) -> tuple[str, StoredTarget] | None:
+    """A backup that still holds this tree of a target, or None when no intact one does."""
     for version in holder_of(desk, look.known, target_id, digest):
         try:
             stored = open_authentic(desk, look.known, version).manifest.target(target_id)
@@ -221,11 +226,7 @@ def _stored(desk: Desk, look: Look, target_id: str, state: history.KnownState) -
             continue
         if stored is not None and stored.tree.digest == digest:
             return version, stored
-    raise RollbackError(
-        Code.NOT_FOUND,
-        f"no intact backup holds {desk.shown_target(_target(desk, target_id))} as of {state.timestamp}.",
-        "see list_backups and use rollback_to.",
-    )
+    return None
 
 
 def _foreign_lines(desk: Desk, steps: Iterable[Step], since: Iterable[history.KnownState]) -> tuple[str, ...]:

@@ -159,7 +159,7 @@ def _that_changed(
 
     parts = parts_of((path,), desk.view, exists)
     found: list[tuple[str, tuple[str, ...], int]] = []
-    before: tuple[object, ...] | None = None
+    before: tuple[object, ...] = tuple(() for _ in parts)
     for item in reversed(ordered):
         content = tuple(_below(trees.get(item[0], {}), part) for part in parts)
         if item[0] in trees and content != before:

@@ -126,8 +126,12 @@ def _safety_backup(desk: Desk, caller: Caller, look: Look, operation: EventType)
     """The backup that holds what is live now: an intact one that is there already, or a new one."""
     existing = matching_version(desk, look.known, look.digests)
     if existing is not None:
-        opened = open_authentic(desk, look.known, existing)
-        if not desk.store.verify(opened):
+        try:
+            is_intact = not desk.store.verify(open_authentic(desk, look.known, existing))
+        except RollbackError:
+            # A damaged one is no safety: another is made, and `backup verify` tells about the old one.
+            is_intact = False
+        if is_intact:
             record_drift(desk, caller, look.known, look.digests)
             return existing
     word = {EventType.UNDO: ".pre_undo", EventType.REDO: ".pre_redo"}.get(operation, ".pre_rollback")

@@ -129,7 +129,8 @@ def describe(desk: Desk, opened: Opened, changed: tuple[str, ...], *, detail: bo
 
 def changed_between(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[str, ...]:
     """The ids of the targets whose digests differ; before the first backup, everything was absent."""
-    return tuple(target for target, digest in after.items() if digest and before.get(target, ABSENT.digest) != digest)
+    differ = (target for target, digest in after.items() if digest and before.get(target, ABSENT.digest) != digest)
+    return tuple(sorted(differ))
 
 
 def held_pairs(desk: Desk, known: Known) -> frozenset[tuple[str, str]]:

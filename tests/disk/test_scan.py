@@ -32,7 +32,6 @@ from stravinsky_rollback_mcp.disk.scan import (
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 LIMITS = Limits(max_file_size_bytes=8 << 20, max_entries=2000, max_depth=64)
-SECOND_NS = 1_000_000_000
 
 
 class Recorder:
@@ -455,40 +454,30 @@ with open(sys.argv[1], "r+b") as file:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has a file open")
 def test_a_file_that_is_being_written_is_waited_for(home: Path) -> None:
-    """Hostile input: a long write gets its time stamp when it begins; its stat alone never shows it.
-
-    What a program merely keeps open is read as soon as it has been quiet for a second.
-    """
+    """Hostile input: a long write gets its time stamp when it begins, and no later stat shows it."""
     path = hooks(home, {"log": "AAAA"}) / "log"
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdin is not None
         assert holder.stdout is not None
-        holder.stdin.write("go\n")
-        holder.stdin.flush()
-        assert holder.stdout.readline() == "written\n"
-        changed_ns = path.stat().st_ctime_ns
-        refusals = 0
-        found = None
-        deadline = time.monotonic() + 5
-        while found is None and time.monotonic() < deadline:
-            try:
-                found = scan(place(path.parent), LIMITS)
-            except ChangedWhileReadError:
-                refusals += 1
-        assert refusals
-        assert time.time_ns() - changed_ns > SECOND_NS
-        assert found is not None
-        assert found.tree.entries[1].sha256 == sha256(b"BAAA").hexdigest()
-        holder.stdin.write("go\n")
-        holder.stdin.flush()
-        assert holder.stdout.readline() == "written\n"
-        with pytest.raises(ChangedWhileReadError):
-            scan(place(path.parent), LIMITS)
+        for content in (b"BAAA", b"BBAA"):
+            holder.stdin.write("go\n")
+            holder.stdin.flush()
+            assert holder.stdout.readline() == "written\n"
+            changed_ns = path.stat().st_ctime_ns
+            found = scan(place(path.parent), LIMITS)
+            assert time.time_ns() - changed_ns > 100_000_000, "as long as a write may take"
+            assert found.tree.entries[1].sha256 == sha256(content).hexdigest()
         holder.stdin.close()
         assert holder.wait(5) == 0
-    assert scan(place(path.parent), LIMITS).tree.entries[1].sha256 == sha256(b"BBAA").hexdigest()
+    waits_ns: list[int] = []
+    for _ in range(5):  # the machine may be busy now and then
+        path.write_text("quick", encoding="utf-8")
+        begun_ns = time.monotonic_ns()
+        assert scan(place(path.parent), LIMITS).tree.entries[1].sha256 == sha256(b"quick").hexdigest()
+        waits_ns.append(time.monotonic_ns() - begun_ns)
+    assert min(waits_ns) < 100_000_000, "nobody has it open: no wait"
 
 
 AFTER_SCAN: dict[str, Callable[[Path], object]] = {
