@@ -22,6 +22,7 @@ import hypothesis
 import pytest
 from blockbuster import BlockBuster, BlockBusterFunction, BlockingError
 from hypothesis.configuration import set_hypothesis_home_dir
+from support import rows
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -234,3 +235,16 @@ def blocking_calls(
 def anyio_backend() -> str:
     """Async tests run on asyncio: it is what mcp's stdio server runs on for people."""
     return "asyncio"
+
+
+# --- the end of a run ----------------------------------------------------------------------------------------------
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which rows of the threat model's table passed, if any was asked for."""
+    passed: list[pytest.TestReport] = terminalreporter.stats.get("passed", [])
+    lines = rows.table(report.nodeid for report in passed)
+    if lines:
+        terminalreporter.section("rows of the threat model")
+        for line in lines:
+            terminalreporter.write_line(line)

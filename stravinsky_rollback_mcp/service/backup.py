@@ -197,7 +197,9 @@ def make_backup(
         _record_created(desk, caller, manifest, sha256, digests, observed=wish.observed)
         desk.store.publish(wish.version, content)
     except RollbackError as error:
-        desk.store.discard(wish.version)
+        with suppress(RollbackError):
+            # What stays is no backup and is swept by the next writer; the first error is the one to tell.
+            desk.store.discard(wish.version)
         desk.record(_failure(desk, caller, wish, error))
         raise
     if wish.observed:
