@@ -138,7 +138,9 @@ def _values(path: str, environ: Mapping[str, str]) -> dict[tuple[str, str], int]
 
 def _stored_values(path: str) -> dict[tuple[str, str], object]:
     try:
-        with open(path, "rb") as file:
+        # Non-blocking: a FIFO in its place must not hold the start for ever.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(handle, "rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except FileNotFoundError:
         return {}

@@ -390,3 +390,13 @@ def test_project_files_are_never_our_configuration(home: Path, project: Path) ->
     )
     assert loaded(home).limits.max_entries == 200_000
     assert os.getcwd() == str(project)
+
+
+def test_a_fifo_in_place_of_config_json_does_not_hold_the_start(home: Path) -> None:
+    """Hostile input: anything may lie there; the start says so at once instead of waiting for a writer."""
+    store = home / ".stravinsky" / "rollback"
+    store.mkdir(parents=True)
+    os.mkfifo(store / "config.json")
+    with pytest.raises(RollbackError) as refused:
+        load(os.environ, for_terminal=True)
+    assert refused.value.code in (Code.INVALID_ARGUMENT, Code.STORE_UNTRUSTED, Code.UNSUPPORTED_VERSION)

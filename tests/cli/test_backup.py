@@ -106,7 +106,7 @@ def test_list_of_all_projects_names_the_others(run: Run, configured: tuple[Path,
     assert "--all-projects" in own
     shown = run("backup", "list", "--all-projects").stdout
     assert "theirs" in shown
-    assert f"of {tmp_path / 'other'}" in " ".join(shown.split())
+    assert f"of{tmp_path / 'other'}" in "".join(shown.split())
 
 
 def test_what_a_person_reads_fits_80_columns(run: Run, configured: tuple[Path, Path], home: Path) -> None:
