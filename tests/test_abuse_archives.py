@@ -37,6 +37,8 @@ from stravinsky_rollback_mcp.disk.atomic import Files
 
 CONTENT = b"print('honest')\n"
 LISTED = (entry("a.py", CONTENT),)
+# Leaves a reader room for more bytes than the archive has, so that it is what they say that is refused.
+ROOMY = (*LISTED, entry("z", bytes(4096)))
 GOOD = member(b"a.py", CONTENT)
 MAX_FILE_MB = 2
 MAX_ENTRIES = 500
@@ -66,7 +68,12 @@ def forger(attacker: Attacker) -> Forger:
 
 
 def refuse(attacker: Attacker, forger: Forger, code: str, archive: bytes, entries: tuple[Entry, ...] = LISTED) -> str:
-    """Code, N and A for a backup with this archive; and once more as a stranger to the audit."""
+    """Code, N and A for a backup with this archive; and once more as a stranger to the audit.
+
+    What is live equals no backup, so that a safety backup would be made if the refusal came too late.
+    """
+    hook = attacker.user / "hooks" / "notify.sh"
+    hook.write_text(f"{hook.read_text(encoding='utf-8')}.", encoding="utf-8")
     stranger = forger.hooks(entries, archive, is_recorded=False)
     attacker.is_refused("manifest_forged", "rollback_to", version=stranger)
     shutil.rmtree(attacker.backups / stranger)
@@ -120,8 +127,8 @@ NAMES: Mapping[str, tuple[str, bytes]] = {
 def test_row_14_a_name_that_leads_elsewhere_is_unsafe(attacker: Attacker, forger: Forger, case: str) -> None:
     """The seed's verify step alone wrote `~/.bashrc` for one of these."""
     code, hostile = NAMES[case]
-    refuse(attacker, forger, code, packed(GOOD + hostile + END))
-    refuse(attacker, forger, code, packed(hostile + GOOD + END))
+    refuse(attacker, forger, code, packed(GOOD + hostile + END), ROOMY)
+    refuse(attacker, forger, code, packed(hostile + GOOD + END), ROOMY)
 
 
 @pytest.mark.parametrize("path", ["../x", "/tmp/x", "a//b", "a/./b", "..", "a.py/", "a\0b", "x" * 256])
@@ -200,7 +207,7 @@ def test_row_17_what_passes_the_data_filter_is_unsafe(
         hostile = by_tarfile(fill, format_)
     except ValueError:
         pytest.skip("this format cannot hold such names")
-    listed = (entry("a"), entry("a/x.py", b""), entry("escape", b""))
+    listed = (entry("a"), entry("a/x.py", b""), entry("escape", b""), entry("d" * 247), *ROOMY)
     refuse(attacker, forger, "archive_unsafe", hostile, listed)
 
 
@@ -223,7 +230,7 @@ TWICE: Mapping[str, tuple[str, bytes]] = {
 def test_row_18_no_name_twice(attacker: Attacker, forger: Forger, case: str) -> None:
     """Names that are only alike where a volume folds them are other names here: no manifest lists them."""
     code, tar = TWICE[case]
-    refuse(attacker, forger, code, packed(tar + END))
+    refuse(attacker, forger, code, packed(tar + END), ROOMY)
 
 
 @pytest.mark.parametrize(
@@ -303,14 +310,14 @@ UNLIKE: Mapping[str, bytes] = {
 @pytest.mark.parametrize("case", UNLIKE)
 def test_row_20_archive_and_manifest_list_the_same(attacker: Attacker, forger: Forger, case: str) -> None:
     """In both directions, by name, type, size and bytes."""
-    refuse(attacker, forger, "archive_mismatch", packed(UNLIKE[case] + END))
+    refuse(attacker, forger, "archive_mismatch", packed(UNLIKE[case] + END), ROOMY if "long" in case else LISTED)
 
 
 @pytest.mark.parametrize("claim", ["archive_sha256", "archive_size_bytes"])
 def test_row_20_the_stored_bytes_are_those_of_the_manifest(attacker: Attacker, forger: Forger, claim: str) -> None:
     """A good archive that is not the one which the manifest names, though it holds the same files."""
     target = hooks_target(LISTED, packed(GOOD + END), str(attacker.user / "hooks"))
-    other = gzip.compress(GOOD + END, 1 if claim == "archive_sha256" else 0, mtime=1)
+    other = gzip.compress(GOOD + END, 6 if claim == "archive_sha256" else 0, mtime=1)
     assert (len(other) == target.archive_size_bytes) == (claim == "archive_sha256")
     version = forger.plant(forger.forged([target]), {target.archive: other})
     attacker.is_refused("archive_mismatch", "rollback_to", version=version)

@@ -18,6 +18,7 @@ from stravinsky_rollback_mcp.core.model import (
     EventStatus,
     EventType,
     MadeBy,
+    Scope,
     Target,
     TargetDigest,
     View,
@@ -150,8 +151,19 @@ class Desk:
     # -- looking ----------------------------------------------------------------------------------------------
 
     def places(self) -> tuple[Place, ...]:
-        """Where the targets of this view really lie."""
-        return tuple(locate(self.view, target) for target in self.view.targets)
+        """Where the targets of this view really lie. Raises ``unsafe_path`` for a project's that lies in ``.git``.
+
+        A repository can ship hooks first and a link into ``.git/hooks`` later; a rollback must not put the one there.
+        """
+        found = tuple(locate(self.view, target) for target in self.view.targets)
+        for place in found:
+            if place.target.scope is Scope.PROJECT and _is_in_git(place):
+                raise RollbackError(
+                    Code.UNSAFE_PATH,
+                    f"{place.target.path} leads into .git, to {place.resolved}.",
+                    "replace that link by a real folder or file; git's own files are never read or replaced.",
+                )
+        return found
 
     def look(self, places: tuple[Place, ...]) -> dict[str, Scan]:
         """What the live targets hold, by target id. Raises ``unstable_source`` when they will not hold still."""
@@ -203,6 +215,11 @@ class Desk:
     def shown_target(self, target: Target) -> str:
         """A target's path as people see it."""
         return shown(target.path, self.view.home)
+
+
+def _is_in_git(place: Place) -> bool:
+    base = place.target.path.rpartition("/.claude/")[0]  # a project's path is a real one
+    return ".git" in place.resolved.removeprefix(base).casefold().split("/")
 
 
 Rescue = Callable[[Desk, Caller, Journal, JournalTarget, str], None]

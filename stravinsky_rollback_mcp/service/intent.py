@@ -12,6 +12,7 @@ from stravinsky_rollback_mcp.core.plan import Plan, Step
 from stravinsky_rollback_mcp.core.security_changes import SettingsChange, security_changes
 from stravinsky_rollback_mcp.core.selection import Part, parts_of
 from stravinsky_rollback_mcp.core.settings import MAX_SETTINGS_BYTES
+from stravinsky_rollback_mcp.disk import archive
 from stravinsky_rollback_mcp.disk.scan import Place, Scan, read_file
 from stravinsky_rollback_mcp.disk.store import Opened
 from stravinsky_rollback_mcp.errors import Code, RollbackError
@@ -262,7 +263,7 @@ def _is_settings(step: Step) -> bool:
 def _settings_change(desk: Desk, look: Look, step: Step) -> SettingsChange:
     after = None
     if step.desired.state is TargetState.PRESENT:
-        after = read_file(desk.store.archive_path(step.version, step.stored), MAX_SETTINGS_BYTES * 2)
+        after = _stored_file(desk, step.version, step.stored)
     before = None
     if step.live.state is TargetState.PRESENT:
         before = read_file(look.places[step.target.id].resolved, desk.config.limits.max_file_size_bytes)
@@ -280,8 +281,15 @@ def _known_bytes(desk: Desk, look: Look, step: Step) -> bytes | None:
     for version in holder_of(desk, look.known, step.target.id, digest):
         try:
             stored = open_authentic(desk, look.known, version).manifest.target(step.target.id)
+            if stored is not None and stored.tree.digest == digest:
+                return _stored_file(desk, version, stored)
         except RollbackError:
             continue
-        if stored is not None and stored.tree.digest == digest:
-            return read_file(desk.store.archive_path(version, stored), MAX_SETTINGS_BYTES * 2)
     return None
+
+
+def _stored_file(desk: Desk, version: str, stored: StoredTarget) -> bytes:
+    """The bytes of a stored settings file, authenticated: what asks the person must be what would be restored."""
+    path = desk.store.archive_path(version, stored)
+    archive.verify(path, stored)
+    return read_file(path, MAX_SETTINGS_BYTES * 2)

@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core import plan as planning
-from stravinsky_rollback_mcp.core.model import AuditDraft, BackupKind, EventStatus, EventType, Scope
+from stravinsky_rollback_mcp.core.model import AuditDraft, BackupKind, EntryType, EventStatus, EventType, Scope
 from stravinsky_rollback_mcp.core.names import capped, leads_out, shown
 from stravinsky_rollback_mcp.core.outcome import Restored, Undone
 from stravinsky_rollback_mcp.core.plan import Plan
+from stravinsky_rollback_mcp.disk import archive
 from stravinsky_rollback_mcp.disk.execute import Order
 from stravinsky_rollback_mcp.disk.scan import Place
 from stravinsky_rollback_mcp.errors import Code, RollbackError
@@ -59,6 +60,7 @@ def _restore(desk: Desk, caller: Caller, intend: Callable[[Look], Intent], conse
         planning.require_separate(
             {step.target.id: look.places[step.target.id].resolved for step in intent.plan.changes}
         )
+        _require_restorable(desk, intent.plan)
         return _apply(desk, caller, look, intent, started)
 
 
@@ -78,6 +80,32 @@ def _require_consent(intent: Intent, consent: Consent) -> None:
             "ask the person; if they agree, call again with `accept` repeating exactly these lines.",
             lines=plan.security_changes,
         )
+
+
+def _require_restorable(desk: Desk, plan: Plan) -> None:
+    """What the backups would bring is within the limits and reads back whole, before anything is kept or begun for it.
+
+    Executing checks both again, but by then a safety backup exists and a tree was built.
+    """
+    limits = desk.config.limits
+    for step in plan.changes:
+        path = desk.shown_target(step.target)
+        entries = step.desired.entries
+        deepest = max((entry.path.count("/") + 1 for entry in entries if entry.type is EntryType.DIRECTORY), default=0)
+        if len(entries) + len(step.desired.skipped) > limits.max_entries or deepest > limits.max_depth:
+            raise RollbackError(
+                Code.TOO_MANY_FILES,
+                f"{path} would hold more than {limits.max_entries} entries, or folders more than {limits.max_depth} deep.",
+                "raise backup.max_entries or backup.max_depth if that is what you want.",
+            )
+        if any(entry.size_bytes > limits.max_file_size_bytes for entry in entries):
+            raise RollbackError(
+                Code.TOO_LARGE,
+                f"{path} would hold a file of more than {limits.max_file_size_bytes} bytes.",
+                "raise backup.max_file_size_mb if that is what you want.",
+            )
+        if step.from_backup:
+            archive.verify(desk.store.archive_path(step.version, step.stored), step.stored)
 
 
 def _apply(desk: Desk, caller: Caller, look: Look, intent: Intent, started: float) -> Restored:
