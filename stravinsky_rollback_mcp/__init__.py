@@ -9,8 +9,8 @@ The way through the house, in one direction only::
              ``tar``, ``codec`` (every format on disk, both ways), ``diff``, ``selection``, ``plan``, ``history`` (undo
              and redo), ``security_changes`` (what asks first), ``outcome`` (what the use cases return)
 ``disk``     synchronous I/O: ``atomic`` (the only writer), ``lock``, ``scan`` (live targets) with ``stillness``,
-             ``archive``, ``store`` (backups), ``stage`` and ``swap`` (one target's change), ``journal`` and ``execute`` (all, or none),
-             ``audit`` (the chain) with ``audit_chain`` and ``audit_index``
+             ``archive``, ``store`` (backups), ``stage``, ``swap`` and ``retire`` (one target's change), ``journal`` and
+             ``execute`` (all, or none), ``audit`` (the chain) with ``audit_chain`` and ``audit_index``
 ``config``   the only reader of environment, home and ``config.json``
 ``service``  one async method per use case; ``desk`` owns clock, ids and the ways in; ``stored`` tells which backups
              exist; ``backup``, ``intent`` (planning), ``restore``, ``reading`` and ``audit`` are the use cases

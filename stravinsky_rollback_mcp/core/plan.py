@@ -36,7 +36,8 @@ class Step:
     """One target on its way from ``live`` to ``desired``.
 
     ``stored`` (in backup ``version``) holds the bytes of every file in ``from_backup``; all other files are those of
-    the live tree. ``carried`` lies in the live tree, is in no backup, and moves over untouched.
+    the live tree. ``carried`` lies in the live tree, is in no backup, and moves over untouched. ``retired`` are scripts
+    that go once the settings which name them have changed; ``stays`` are scripts that settings outside the plan name.
     """
 
     target: Target
@@ -46,6 +47,13 @@ class Step:
     stored: StoredTarget
     from_backup: frozenset[str]
     carried: tuple[Skipped, ...]
+    retired: tuple[Entry, ...] = ()
+    stays: tuple[str, ...] = ()
+
+    @property
+    def staged(self) -> Tree:
+        """The tree that goes live in the exchange: the desired one with the scripts that retire afterwards."""
+        return present((*self.desired.entries, *self.retired), self.live.skipped) if self.retired else self.desired
 
     @property
     def kept(self) -> tuple[Entry, ...]:
@@ -77,8 +85,29 @@ class Plan:
         return tuple(step for step in self.steps if step.is_change)
 
 
-def step(target: Target, live: Tree, version: str, stored: StoredTarget, only: Iterable[str] | None) -> Step:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """The paths below one target that live settings name as scripts; ``outside`` those in settings that stay."""
+
+    live: frozenset[str] = frozenset()
+    outside: frozenset[str] = frozenset()
+
+
+NOTHING_NAMED = Named()
+
+
+def step(
+    target: Target,
+    live: Tree,
+    version: str,
+    stored: StoredTarget,
+    only: Iterable[str] | None,
+    named: Named = NOTHING_NAMED,
+) -> Step:
     """The step that brings a target, or just the paths ``only`` below it, to what a backup recorded.
+
+    No script that live settings name may be missing at any moment: one that the desired tree lacks goes live with it
+    and retires afterwards, or stays when settings that are not restored still name it.
 
     Raises ``unsupported_file_type`` when the live target is not what its kind says, or when something that no backup
     holds stands where an entry must go: overwriting it would lose it.
@@ -90,10 +119,14 @@ def step(target: Target, live: Tree, version: str, stored: StoredTarget, only: I
             "move it away by hand, then try again.",
         )
     wanted = _wanted(live, stored.tree, only)
+    old = {entry.path: entry for entry in live.entries}
+    stays = tuple(path for path in sorted(named.outside) if _is_script(old, path) and path not in wanted)
+    wanted.update(_brought_along(wanted, old, stays))
     for item in live.skipped:
         _make_room(wanted, live, target, item)
     desired = present(wanted.values(), live.skipped) if wanted else ABSENT
-    old = {entry.path: entry for entry in live.entries}
+    leaving = [path for path in sorted(named.live) if _is_script(old, path) and path not in wanted]
+    retired = _brought_along(wanted, old, leaving)
     from_backup = frozenset(
         entry.path for entry in desired.entries if entry.type is EntryType.FILE and old.get(entry.path) != entry
     )
@@ -105,7 +138,24 @@ def step(target: Target, live: Tree, version: str, stored: StoredTarget, only: I
         stored=stored,
         from_backup=from_backup,
         carried=live.skipped if wanted else (),
+        retired=tuple(retired.values()),
+        stays=tuple(path for path in stays if path in wanted),
     )
+
+
+def _is_script(live: Mapping[str, Entry], path: str) -> bool:
+    return path in live and live[path].type is not EntryType.DIRECTORY
+
+
+def _brought_along(wanted: Mapping[str, Entry], live: Mapping[str, Entry], paths: Iterable[str]) -> dict[str, Entry]:
+    """The live entries at ``paths`` and the folders above them that a tree lacks; not where a file is in the way."""
+    found: dict[str, Entry] = {}
+    for path in paths:
+        above = {folder: wanted.get(folder, live[folder]) for folder in _ancestors(path)}
+        if all(entry.type is EntryType.DIRECTORY for entry in above.values()):
+            found |= {folder: entry for folder, entry in above.items() if folder not in wanted}
+            found[path] = live[path]
+    return found
 
 
 def _wanted(live: Tree, stored: Tree, only: Iterable[str] | None) -> dict[str, Entry]:

@@ -37,8 +37,7 @@ _CODES = {
     errno.EIO: Code.UNWRITABLE,
     errno.ENOTDIR: Code.UNSAFE_PATH,
     errno.ELOOP: Code.UNSAFE_PATH,
-    errno.EMFILE: Code.INTERNAL,
-    errno.ENFILE: Code.INTERNAL,
+    errno.EEXIST: Code.STATE_CHANGED,
 }
 _HINTS = {
     Code.NO_SPACE: "free space on that file system and try again.",
@@ -266,11 +265,11 @@ class Files:
         except OSError as error:
             raise failure(error, "removing a folder", path) from error
 
-    def remove_empty_folder(self, path: str) -> None:
+    def remove_empty_folder(self, path: str, *, dir_fd: int | None = None) -> None:
         """Remove a folder of ours if nothing was put into it meanwhile."""
         try:
             self._begin("rmdir", path)
-            os.rmdir(path)
+            os.rmdir(path, dir_fd=dir_fd)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
                 raise failure(error, "removing a folder", path) from error

@@ -21,6 +21,7 @@ from stravinsky_rollback_mcp.core.times import seconds_between
 from stravinsky_rollback_mcp.disk.atomic import Files, failure
 from stravinsky_rollback_mcp.disk.audit import AuditLog
 from stravinsky_rollback_mcp.disk.journal import JournalFile
+from stravinsky_rollback_mcp.disk.retire import retire, retirements
 from stravinsky_rollback_mcp.disk.scan import ChangedWhileReadError, Place, scan
 from stravinsky_rollback_mcp.disk.stage import stage
 from stravinsky_rollback_mcp.disk.swap import require_no_mount, swap, swap_back
@@ -110,10 +111,10 @@ class Executor:
         try:
             self._journal.write(journal)
             prepared = self._stage(orders, journal)
-            keep({target.id: target.new_slot for target in prepared.targets if target.want_new})
+            keep({target.id: target.new_slot for target in prepared.targets if target.want_new and target.is_swapped})
             journal = prepared
             self._journal.write(journal)
-            atomicity = {target.id: swap(target, self._files) for target in journal.targets}
+            atomicity = {target.id: swap(target, self._files) for target in journal.targets if target.is_swapped}
             self._sync_parents(journal)
             self._require_meant(journal)
             journal = replace(journal, phase=Phase.COMMITTED)
@@ -138,9 +139,10 @@ class Executor:
             new_slot=f"{slot}.new",
             old_slot=f"{slot}.old",
             had_old=order.step.live.state is TargetState.PRESENT,
-            want_new=order.step.desired.state is TargetState.PRESENT,
+            want_new=order.step.staged.state is TargetState.PRESENT,
             old_digest=order.step.live.digest,
-            new_digest=order.step.desired.digest,
+            new_digest=order.step.staged.digest,
+            retired=retirements(order.step),
         )
 
     def _stage(self, orders: Sequence[Order], journal: Journal) -> Journal:
@@ -151,7 +153,7 @@ class Executor:
             self._files.sync_folder(os.path.dirname(folder))
         for order, target in zip(orders, journal.targets, strict=True):
             require_no_mount(target.resolved)
-            if target.want_new:
+            if target.want_new and target.is_swapped:
                 stage(order.step, target.resolved, target.new_slot, order.archive_path, self._files)
                 devices[os.lstat(target.new_slot).st_dev] = target.new_slot
         for slot in devices.values():
@@ -161,9 +163,9 @@ class Executor:
         staged: list[JournalTarget] = []
         for order, target in zip(orders, journal.targets, strict=True):
             inode = 0
-            if target.want_new:
+            if target.want_new and target.is_swapped:
                 found = scan(replace(order.place, resolved=target.new_slot), self._limits).tree
-                if found.digest != target.new_digest or found.skipped != order.step.desired.skipped:
+                if found.digest != target.new_digest or found.skipped != order.step.staged.skipped:
                     raise RollbackError(
                         Code.ARCHIVE_MISMATCH,
                         f"the tree built for {target.path} is not the one that was meant.",
@@ -181,7 +183,7 @@ class Executor:
             live = self._digest(target, target.resolved)
             if live != (target.new_digest if target.want_new else ""):
                 raise _conflict(target, "was changed again while it was being restored")
-            if target.had_old:
+            if target.had_old and target.is_swapped:
                 slot = target.old_slot if os.path.lexists(target.old_slot) else target.new_slot
                 if self._digest(target, slot) != target.old_digest:
                     raise _conflict(target, "was changed by something else just before it was replaced")
@@ -242,7 +244,7 @@ class Executor:
 
     def _undo(self, journal: Journal) -> None:
         """Bring every old tree back, durably."""
-        for target in reversed(journal.targets):
+        for target in reversed([target for target in journal.targets if target.is_swapped]):
             swap_back(target, self._files, lambda path, target=target: self._digest_if_readable(target, path))
         self._sync_parents(journal)
 
@@ -304,8 +306,10 @@ class Executor:
             self._audit.append(outcome, now=ended_at, event_id=self._new_id())
 
     def _clean_up(self, journal: Journal) -> None:
-        """Delete the slots, and the folders that were made for nothing."""
+        """Retire scripts, delete the slots, and the folders that were made for nothing."""
         is_committed = journal.phase is Phase.COMMITTED
+        for target in journal.targets if is_committed else ():
+            retire(target, self._files)
         for target in journal.targets:
             self._drop(journal, target, target.new_slot, target.old_digest if is_committed else target.new_digest)
             self._drop(journal, target, target.old_slot, target.old_digest)

@@ -47,11 +47,15 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a target really lies. ``dangling`` is a link to nothing: it can be recorded, not restored into."""
+    """Where a target really lies. ``dangling`` is a link to nothing: it can be recorded, not restored into.
+
+    ``without`` are paths that a staged tree has for the moment alone: they are not looked at.
+    """
 
     target: Target
     resolved: str
     dangling: bool
+    without: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +123,7 @@ def scan(place: Place, limits: Limits, sink: Sink | None = None) -> Scan:
     if not is_right_kind:
         reason = f"not a {kind} but {_type_name(status.st_mode)}"
         return Scan(place=place, tree=not_recorded(reason), signature=())
-    walk = _Walk(place.resolved, limits, sink, reads=True)
+    walk = _Walk(place, limits, sink, reads=True)
     walk.start(kind)
     return Scan(
         place=place,
@@ -131,7 +135,7 @@ def scan(place: Place, limits: Limits, sink: Sink | None = None) -> Scan:
 
 def still_the_same(seen: Scan, limits: Limits) -> bool:
     """Whether every stat of an earlier scan still holds; nothing is read but what was not there before."""
-    walk = _Walk(seen.place.resolved, limits, None, reads=False)
+    walk = _Walk(seen.place, limits, None, reads=False)
     try:
         if not seen.signature:
             return scan(seen.place, limits).tree == seen.tree
@@ -174,12 +178,13 @@ def copy_content(path: str, name: str, dir_fd: int, write: Callable[[bytes], Non
 class _Walk:
     """One pass over a target; with ``reads`` off it only looks at stats."""
 
-    def __init__(self, top: str, limits: Limits, sink: Sink | None, *, reads: bool) -> None:
+    def __init__(self, place: Place, limits: Limits, sink: Sink | None, *, reads: bool) -> None:
         self.entries: list[Entry] = []
         self.skipped: list[Skipped] = []
         self.hard_linked: list[str] = []
         self.signature: list[tuple[str, int, int, int, int, int, int]] = []
-        self._top = top
+        self._top = place.resolved
+        self._without = place.without
         self._limits = limits
         self._sink = sink
         self._reads = reads
@@ -217,7 +222,9 @@ class _Walk:
         except OSError as error:
             raise self._trouble(path, error) from error
         for name in names:
-            self._child(f"{path}/{name}" if path else name, name, handle, depth)
+            child = f"{path}/{name}" if path else name
+            if child not in self._without:
+                self._child(child, name, handle, depth)
 
     def _child(self, path: str, name: str, folder: int, depth: int) -> None:
         try:

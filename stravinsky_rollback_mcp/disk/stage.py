@@ -25,7 +25,7 @@ def stage(step: Step, live: str, slot: str, archive_path: str, files: Files) -> 
         archive.unpack(archive_path, step.stored, lambda _: _EntryWriter(slot, entry, files, None))
         return
     files.make_folder(slot, PRIVATE_FOLDER)
-    with _Folders(slot) as new, _Folders(live) as old:
+    with Folders(slot) as new, Folders(live) as old:
         _Stage(step, new, old, files).build(archive_path)
 
 
@@ -47,7 +47,7 @@ class _EntryWriter:
         self._files.set_time(self._name, self._entry.mtime_ns, dir_fd=self._dir_fd)
 
 
-class _Folders:
+class Folders:
     """Handles to the folders of one tree, reached from its top without following links.
 
     Only the folders on the way to the last one asked for are kept open: trees are visited depth first.
@@ -95,7 +95,7 @@ class _Folders:
 class _Stage:
     """One folder target under construction."""
 
-    def __init__(self, step: Step, new: _Folders, old: _Folders, files: Files) -> None:
+    def __init__(self, step: Step, new: Folders, old: Folders, files: Files) -> None:
         self._step = step
         self._new = new
         self._old = old
@@ -103,7 +103,7 @@ class _Stage:
 
     def build(self, archive_path: str) -> None:
         """Folders, then files, then links, then what no backup holds; last the folders' own modes and times."""
-        entries = self._step.desired.entries
+        entries = self._step.staged.entries
         folders = [entry for entry in entries if entry.type is EntryType.DIRECTORY]
         for entry in folders:
             if entry.path:

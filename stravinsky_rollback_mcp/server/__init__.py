@@ -94,6 +94,9 @@ class RollbackServer:
             # It is in the audit; the next call meets the same trouble and tells the model.
             complain(str(error))
         except Exception as error:
+            # Unforeseen, and no reason to end the conversation; what it says may quote anything.
+            complain(f"{type(error).__name__} when the session began")
+        except Exception as error:
             # A server that cannot protect by itself still serves.
             complain(f"{type(error).__name__} at the start of the session")
 
@@ -136,8 +139,7 @@ class RollbackServer:
                 raise self._unknown_tool(params.name)
             given = schema.arguments_of(getattr(schema, tool.arguments), raw)
         except RollbackError as error:
-            await self.service.refuse(caller, params.name[:64], raw, error)
-            return _refusal(error)
+            return await self._refuse(caller, params.name[:64], raw, error)
         try:
             outcome = await tool.call(self.service, caller, given)
             result = getattr(schema, tool.result).model_validate(outcome)
@@ -153,8 +155,17 @@ class RollbackServer:
             failure = RollbackError(
                 Code.INTERNAL, f"an unforeseen {type(error).__name__}.", "call list_backups to see how things stand."
             )
-            await self.service.refuse(caller, tool.name, raw, failure)
-            return _refusal(failure)
+            return await self._refuse(caller, tool.name, raw, failure)
+
+    async def _refuse(
+        self, caller: "Caller", operation: str, raw: dict[str, Any], error: RollbackError
+    ) -> types.CallToolResult:
+        """The refusal, once the audit has it; what keeps the audit from having it must not leave with its text."""
+        try:
+            await self.service.refuse(caller, operation, raw, error)
+        except Exception as unforeseen:
+            complain(f"{type(unforeseen).__name__} while a refusal was recorded")
+        return _refusal(error)
 
     def _unknown_tool(self, name: str) -> RollbackError:
         return RollbackError(

@@ -2,11 +2,14 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from stravinsky_rollback_mcp import schema
     from stravinsky_rollback_mcp.service import Caller, Consent, RollbackService
+
+MAX_PAGE_BYTES = 45_000  # hosts cut results of more than about 50 KB
+Page = TypeVar("Page", "schema.ListBackupsResult", "schema.QueryAuditResult")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,14 +33,20 @@ async def _create_backup(service: "RollbackService", caller: "Caller", given: "s
 
 
 async def _list_backups(service: "RollbackService", caller: "Caller", given: "schema.ListBackupsArguments") -> object:
-    return await service.list_backups(
-        caller,
-        limit=given.limit,
-        cursor=given.cursor,
-        path=given.path,
-        detail=given.detail,
-        all_projects=given.all_projects,
-    )
+    from stravinsky_rollback_mcp.schema import ListBackupsResult
+
+    async def page(limit: int) -> "schema.ListBackupsResult":
+        outcome = await service.list_backups(
+            caller,
+            limit=limit,
+            cursor=given.cursor,
+            path=given.path,
+            detail=given.detail,
+            all_projects=given.all_projects,
+        )
+        return ListBackupsResult.model_validate(outcome)
+
+    return await _largest_page(page, given.limit, lambda result: len(result.backups))
 
 
 async def _rollback_to(service: "RollbackService", caller: "Caller", given: "schema.RollbackToArguments") -> object:
@@ -61,18 +70,30 @@ async def _query_audit(service: "RollbackService", caller: "Caller", given: "sch
     from stravinsky_rollback_mcp.schema import query_audit_result
     from stravinsky_rollback_mcp.service import EventStatus, EventType
 
-    page = await service.query_audit(
-        caller,
-        event_type=None if given.event_type is None else EventType(given.event_type),
-        version=given.version,
-        status=None if given.status is None else EventStatus(given.status),
-        path=given.path,
-        since=given.since,
-        until=given.until,
-        limit=given.limit,
-        cursor=given.cursor,
-    )
-    return query_audit_result(page)
+    async def page(limit: int) -> "schema.QueryAuditResult":
+        return query_audit_result(
+            await service.query_audit(
+                caller,
+                event_type=None if given.event_type is None else EventType(given.event_type),
+                version=given.version,
+                status=None if given.status is None else EventStatus(given.status),
+                path=given.path,
+                since=given.since,
+                until=given.until,
+                limit=limit,
+                cursor=given.cursor,
+            )
+        )
+
+    return await _largest_page(page, given.limit, lambda result: len(result.events))
+
+
+async def _largest_page(page: "Callable[[int], Awaitable[Page]]", limit: int, count: "Callable[[Page], int]") -> "Page":
+    """The page with as many items as are asked for, or as fit into what a host shows; the cursor goes on from there."""
+    result = await page(limit)
+    while (size_bytes := len(result.model_dump_json().encode())) > MAX_PAGE_BYTES and (shown := count(result)) > 1:
+        result = await page(max(1, min(shown - 1, shown * MAX_PAGE_BYTES // size_bytes)))
+    return result
 
 
 def _consent(given: "schema.RollbackToArguments | schema.WalkArguments") -> "Consent":

@@ -25,7 +25,7 @@ def query_audit(
     cursor: str | None,
 ) -> AuditPage:
     """One page of the audit, newest first. An intent without an outcome shows as interrupted."""
-    if cursor is not None and (not cursor.isdecimal() or len(cursor) > _MAX_CURSOR):
+    if cursor is not None and (not (cursor.isascii() and cursor.isdecimal()) or len(cursor) > _MAX_CURSOR):
         raise RollbackError(
             Code.INVALID_ARGUMENT, "the cursor is not one that query_audit gave.", "leave it out to begin anew."
         )

@@ -1,6 +1,6 @@
 """Deciding what a rollback, undo or redo means here: gather, then plan. Nothing is changed."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core import history
@@ -8,7 +8,8 @@ from stravinsky_rollback_mcp.core import plan as planning
 from stravinsky_rollback_mcp.core.codec.trees import ABSENT
 from stravinsky_rollback_mcp.core.model import EventType, Kind, Scope, StoredTarget, Target, TargetState
 from stravinsky_rollback_mcp.core.outcome import Undone
-from stravinsky_rollback_mcp.core.plan import Plan, Step
+from stravinsky_rollback_mcp.core.plan import Named, Plan, Step
+from stravinsky_rollback_mcp.core.scripts import Roots, named_scripts
 from stravinsky_rollback_mcp.core.security_changes import SettingsChange, security_changes
 from stravinsky_rollback_mcp.core.selection import Part, parts_of
 from stravinsky_rollback_mcp.core.settings import MAX_SETTINGS_BYTES
@@ -79,8 +80,9 @@ def intend_walk(desk: Desk, look: Look, operation: EventType) -> Intent:
         if lost:
             held -= lost  # damaged is as good as gone: history passes it over, or says so
             continue
+        scripts = _scripts(desk, look, walk.state.digests)
         steps = tuple(
-            planning.step(_target(desk, target), look.seen[target].tree, *source, None)
+            planning.step(_target(desk, target), look.seen[target].tree, *source, None, scripts[target])
             for target, source in sources.items()
             if source is not None
         )
@@ -165,6 +167,7 @@ def _steps_to(desk: Desk, look: Look, opened: Opened, only: tuple[str, ...], sco
             below.append(part.path)
     if not only:
         chosen = dict.fromkeys(recorded)
+    scripts = _scripts(desk, look, chosen)
     return tuple(
         planning.step(
             _target(desk, target_id),
@@ -172,9 +175,31 @@ def _steps_to(desk: Desk, look: Look, opened: Opened, only: tuple[str, ...], sco
             manifest.version,
             recorded[target_id],
             chosen[target_id],
+            scripts[target_id],
         )
         for target_id in _in_order(desk, chosen)
     )
+
+
+def _scripts(desk: Desk, look: Look, covered: Container[str]) -> dict[str, Named]:
+    """Which paths below each target the live settings name as scripts; settings that are not covered will stay."""
+    roots = Roots(home=desk.view.home, project=desk.view.project or desk.view.home)
+    contents = {
+        target_id: read_file(look.places[target_id].resolved, desk.config.limits.max_file_size_bytes)
+        for target_id, seen in look.seen.items()
+        if seen.place.target.component in _SETTINGS and seen.tree.state is TargetState.PRESENT
+    }
+    live = named_scripts(contents.values(), roots)
+    outside = named_scripts((content for name, content in contents.items() if name not in covered), roots)
+    return {
+        target_id: Named(live=_below(place, live), outside=_below(place, outside))
+        for target_id, place in look.places.items()
+    }
+
+
+def _below(place: Place, paths: frozenset[str]) -> frozenset[str]:
+    tops = {f"{place.target.path}/", f"{place.resolved}/"}
+    return frozenset(path[len(top) :] for path in paths for top in tops if path.startswith(top))
 
 
 def _parts(

@@ -134,7 +134,7 @@ def _ordered(desk: Desk, known: Known, *, all_projects: bool) -> list[tuple[str,
 def _sequence(cursor: str | None) -> int | None:
     if cursor is None:
         return None
-    if not cursor.removeprefix("-").isdecimal() or len(cursor) > _MAX_CURSOR:
+    if not (cursor.isascii() and cursor.removeprefix("-").isdecimal()) or len(cursor) > _MAX_CURSOR:
         raise RollbackError(
             Code.INVALID_ARGUMENT, "the cursor is not one that list_backups gave.", "leave it out to begin anew."
         )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core import plan as planning
+from stravinsky_rollback_mcp.core.codec.trees import ABSENT
 from stravinsky_rollback_mcp.core.model import AuditDraft, BackupKind, EntryType, EventStatus, EventType, Scope
 from stravinsky_rollback_mcp.core.names import capped, leads_out, shown
 from stravinsky_rollback_mcp.core.outcome import Restored, Undone
@@ -14,7 +15,7 @@ from stravinsky_rollback_mcp.disk.execute import Order
 from stravinsky_rollback_mcp.disk.scan import Place
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.backup import Wish, make_backup, record_drift, write_latest
-from stravinsky_rollback_mcp.service.desk import Caller, Desk, Known, digests_of, state_of
+from stravinsky_rollback_mcp.service.desk import Caller, Desk, digests_of, state_of
 from stravinsky_rollback_mcp.service.intent import Intent, Look, gather, intend_rollback, intend_walk
 from stravinsky_rollback_mcp.service.stored import held_pairs, matching_version, open_authentic
 
@@ -95,7 +96,7 @@ def _require_restorable(desk: Desk, plan: Plan) -> None:
         if len(entries) + len(step.desired.skipped) > limits.max_entries or deepest > limits.max_depth:
             raise RollbackError(
                 Code.TOO_MANY_FILES,
-                f"{path} would hold more than {limits.max_entries} entries, or folders more than {limits.max_depth} deep.",
+                f"{path} would hold more than {limits.max_entries} entries, or be over {limits.max_depth} deep.",
                 "raise backup.max_entries or backup.max_depth if that is what you want.",
             )
         if any(entry.size_bytes > limits.max_file_size_bytes for entry in entries):
@@ -140,7 +141,7 @@ def _apply(desk: Desk, caller: Caller, look: Look, intent: Intent, started: floa
     known = desk.known()
 
     def keep(slots: Mapping[str, str]) -> None:
-        _keep_result(desk, caller, look, known, after, slots)
+        _keep_result(desk, caller, replace(look, known=known), plan, after, slots)
 
     done = desk.executor(caller).run(orders, operation_id, outcome, keep)
     write_latest(desk, matching_version(desk, desk.known(), after), after)
@@ -175,20 +176,25 @@ def _safety_backup(desk: Desk, caller: Caller, look: Look, operation: EventType)
 
 
 def _keep_result(
-    desk: Desk, caller: Caller, look: Look, known: Known, after: Mapping[str, str], slots: Mapping[str, str]
+    desk: Desk, caller: Caller, look: Look, plan: Plan, after: Mapping[str, str], slots: Mapping[str, str]
 ) -> None:
     """Store the state that results, when no backup holds each part of it: history never points at nothing."""
-    held = held_pairs(desk, known)
+    held = held_pairs(desk, look.known)
     if all(not digest or (target_id, digest) in held for target_id, digest in after.items()):
         return
+    retired = {step.target.id: [entry.path for entry in step.retired] for step in plan.changes}
     places = tuple(
-        replace(place, resolved=_resulting_path(look, target_id, place, slots, after))
+        replace(
+            place,
+            resolved=_resulting_path(look, target_id, place, slots, after),
+            without=frozenset(retired.get(target_id, ())),
+        )
         for target_id, place in look.places.items()
     )
     wish = Wish(
         version=desk.new_version("result"), kind=BackupKind.SAFETY, note="what a partial restore made", observed=False
     )
-    _, seen = make_backup(desk, caller, wish, places, known)
+    _, seen = make_backup(desk, caller, wish, places, look.known)
     if digests_of(seen) != dict(after):
         raise RollbackError(
             Code.STATE_CHANGED,
@@ -200,10 +206,14 @@ def _keep_result(
 def _resulting_path(
     look: Look, target_id: str, place: Place, slots: Mapping[str, str], after: Mapping[str, str]
 ) -> str:
-    """Where the resulting tree of a target lies before the exchange; a removed one lies nowhere."""
+    """Where the resulting tree of a target lies before the exchange; a removed one lies nowhere.
+
+    One that only loses retired scripts has no slot: it is the live one without them.
+    """
     if after[target_id] == look.digests[target_id]:
         return place.resolved
-    return slots.get(target_id, f"{place.resolved}.stravinsky-absent")
+    absent = f"{place.resolved}.stravinsky-absent"
+    return absent if after[target_id] == ABSENT.digest else slots.get(target_id, place.resolved)
 
 
 # -- telling --------------------------------------------------------------------------------------------------------
@@ -271,7 +281,11 @@ def _next_step(intent: Intent, *, applied: bool) -> str:
 
 
 def _restore_warnings(desk: Desk, look: Look, plan: Plan) -> tuple[str, ...]:
-    lines: list[str] = []
+    lines = [
+        f"{desk.shown_target(step.target)}/{shown(name, '')} stays: settings that are not restored still name it."
+        for step in plan.steps
+        for name in step.stays
+    ]
     for step in plan.changes:
         path = desk.shown_target(step.target)
         lines.extend(

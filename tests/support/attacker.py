@@ -22,7 +22,7 @@ from typing import Any
 import mcp_types as types
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from mcp import Client
-from support.tree import snapshot
+from support.tree import Snapshot, snapshot
 
 from stravinsky_rollback_mcp import config
 from stravinsky_rollback_mcp.core.codec import chain, manifest
@@ -62,7 +62,7 @@ Json = dict[str, Any]
 # --- what could be damaged -----------------------------------------------------------------------------------------
 
 
-def everything(home: Path, project: Path) -> object:
+def everything(home: Path, project: Path) -> Snapshot:
     """The whole home and project, but for the audit and what is only ever written anew."""
     store = b".stravinsky/rollback/"
     ours = (store + b"audit", store + b"lock", store + b"recovery", store + b"cache")
@@ -139,7 +139,7 @@ class Attacker:
         preview = self.call(tool, **arguments, dry_run=True)
         return self.call(tool, **arguments, accept=preview["security_changes"])
 
-    def everything(self) -> object:
+    def everything(self) -> Snapshot:
         """The whole home and project, but for the audit and what is only ever written anew."""
         return everything(self.home, self.project)
 
@@ -353,7 +353,7 @@ class Process:
     @property
     def errors(self) -> str:
         """What was said on standard error so far."""
-        return b"".join(self._errors).decode()
+        return b"".join(self._errors).decode("utf-8", "backslashreplace")
 
     @property
     def is_running(self) -> bool:
@@ -467,7 +467,9 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def process(home: Path, project: Path, *words: str, command: Sequence[str] = MODULE, **environ: str) -> Iterator[Process]:
+def process(
+    home: Path, project: Path, *words: str, command: Sequence[str] = MODULE, **environ: str
+) -> Iterator[Process]:
     """A server process of that home, with the project as its working directory."""
     running = Process((*command, *words), environment(home, **environ), project)
     try:
@@ -489,6 +491,22 @@ def ended(command: Sequence[str], home: Path, cwd: Path, **environ: str) -> subp
         check=False,
         timeout=START_SECONDS,
     )
+
+
+# Root may read everything. The capabilities that allow it (1 and 2 of capabilities(7)) go for good before the command.
+_ORDINARY = """
+import ctypes, os, sys
+if os.geteuid() == 0:
+    library = ctypes.CDLL(None)
+    if [number for number in (1, 2) if library.prctl(24, number, 0, 0, 0)]:
+        sys.exit(77)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def as_ordinary_user(*command: str) -> tuple[str, ...]:
+    """The command as one whom permissions concern, whoever runs the tests."""
+    return (sys.executable, "-c", _ORDINARY, *command)
 
 
 # --- a host with a hand on the clock -------------------------------------------------------------------------------
@@ -526,6 +544,20 @@ class Gate:
         """Give the handles back, which opens the gate for good."""
         os.close(self._reached)
         os.close(self._go)
+
+
+def serve_noisy() -> None:
+    """What a child runs whose dependencies write to standard output: with `print`, and past Python, at every turn."""
+    import anyio  # noqa: PLC0415 - only the child needs it here
+
+    def babble(operation: str, path: str) -> None:
+        print("noise", operation, path, flush=True)  # noqa: T201 - that is the fault
+        os.write(1, b"raw noise\n")
+
+    loaded = config.of_process(for_terminal=False)
+    server = RollbackServer(loaded)
+    server._service = RollbackService(loaded, Files(observe=babble))
+    anyio.run(server.serve)
 
 
 def serve_gated(operation: str, part: str, reached: str, go: str, project: str) -> None:

@@ -441,6 +441,36 @@ def before_removal(world: World) -> None:
     plant(world, {"home": {".claude": claude}, "project": {".claude": {"settings.local.json": "{}\n"}}})
 
 
+def hooked(*commands: str) -> str:
+    """Settings in which each command guards the use of tools."""
+    handlers = [{"type": "command", "command": command} for command in commands]
+    return json.dumps({"hooks": {"PreToolUse": [{"matcher": "*", "hooks": handlers}]}})
+
+
+def before_retirement(world: World) -> None:
+    """Guards came after the backup: going back takes away both the scripts and the settings that name them."""
+    plant(
+        world,
+        {
+            "home": {".claude": {"hooks": {"common.py": guard("one")}, "settings.json": SETTINGS_ONE}},
+            "project": {".claude": {"settings.json": SETTINGS_TWO}},
+        },
+    )
+    _backed_up(world)
+    settings = hooked("~/.claude/hooks/guard.py", "python3 ~/.claude/hooks/sub/deep.py", "~/.claude/hooks/common.py")
+    plant(
+        world,
+        {
+            "home": {".claude": {"hooks": {"guard.py": guard("two"), "sub": {"deep.py": guard("deep")}}}},
+            "project": {".claude": {"hooks": {"only.py": guard("project")}}},
+        },
+    )
+    (world.home / ".claude" / "settings.json").write_text(settings, encoding="utf-8")
+    (world.project / ".claude" / "settings.json").write_text(
+        hooked('"$CLAUDE_PROJECT_DIR"/.claude/hooks/only.py'), encoding="utf-8"
+    )
+
+
 SITUATIONS: Mapping[str, tuple[Callable[[World], None], str]] = {
     "rollback": (before_rollback, "rollback"),
     "rich rollback": (before_rich_rollback, "rollback"),
@@ -449,6 +479,7 @@ SITUATIONS: Mapping[str, tuple[Callable[[World], None], str]] = {
     "redo": (before_redo, "redo"),
     "rollback that brings all back": (before_bringing_back, "rollback"),
     "rollback that removes": (before_removal, "rollback"),
+    "rollback that retires guards": (before_retirement, "rollback"),
     "backup": (before_rollback, "backup"),
 }
 

@@ -3,17 +3,18 @@
 import re
 from collections.abc import Iterable
 
-_ROW = re.compile(r"::test_row_(\d+)_(\w+)")
+_ROWS = re.compile(r"::test_rows?_((?:\d+_)+)(\w+)")
 
 
 def table(passed: Iterable[str]) -> list[str]:
     """One line a row: its number, and what its tests found; ``passed`` are the ids of tests."""
     rows: dict[int, dict[str, int]] = {}
     for name in passed:
-        found = _ROW.search(name)
-        if found:
-            outcomes = rows.setdefault(int(found[1]), {})
-            outcomes[found[2]] = outcomes.get(found[2], 0) + 1
+        found = _ROWS.search(name)
+        for row in found[1].split("_")[:-1] if found else ():
+            outcomes = rows.setdefault(int(row), {})
+            outcome = name[found.start(2) : found.end(2)] if found else ""
+            outcomes[outcome] = outcomes.get(outcome, 0) + 1
     return [
         f"row {row:3}  " + "; ".join(_told(outcome, count) for outcome, count in sorted(outcomes.items()))
         for row, outcomes in sorted(rows.items())

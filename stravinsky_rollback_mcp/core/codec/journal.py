@@ -35,11 +35,24 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retirement:
+    """One entry that leaves the live tree after the commit, if it is still what it was; only a file has a digest.
+
+    ``folder_mtime_ns`` is the time that the folder around it gets back, None when that folder leaves too.
+    """
+
+    path: str
+    sha256: str
+    folder_mtime_ns: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JournalTarget:
     """One target of the operation: ``resolved`` is swapped with ``new_slot``, or moved to ``old_slot``, beside it.
 
     ``new_inode`` (0 until PREPARED) is the staged tree's own inode number: where a late writer changed bytes, so that
-    no digest fits, it tells a slot that was not swapped yet from one that holds the displaced tree.
+    no digest fits, it tells a slot that was not swapped yet from one that holds the displaced tree. ``retired`` go from
+    the live tree after the commit, in that order.
     """
 
     id: str
@@ -53,6 +66,12 @@ class JournalTarget:
     old_digest: str
     new_digest: str
     new_inode: int = 0
+    retired: tuple[Retirement, ...] = ()
+
+    @property
+    def is_swapped(self) -> bool:
+        """Whether a tree changes places; where all that happens is a retirement, the live one stays."""
+        return self.old_digest != self.new_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +119,10 @@ def _encode_target(target: JournalTarget) -> dict[str, object]:
         "old_digest": target.old_digest,
         "new_digest": target.new_digest,
         "new_inode": str(target.new_inode),  # 64 bits without a sign, which some file systems use up
+        "retired": [
+            {**name_fields("path", item.path), "sha256": item.sha256, "folder_mtime_ns": item.folder_mtime_ns}
+            for item in target.retired
+        ],
     }
 
 
@@ -153,6 +176,16 @@ def _decode_target(members: Members) -> JournalTarget:
         old_digest=members.text("old_digest"),
         new_digest=members.text("new_digest"),
         new_inode=_decode_inode(members.text("new_inode")),
+        retired=tuple(
+            Retirement(
+                path=read_name(item, "path"),
+                sha256=Members(item).text("sha256"),
+                folder_mtime_ns=None
+                if item.get("folder_mtime_ns") is None
+                else Members(item).integer("folder_mtime_ns"),
+            )
+            for item in members.objects("retired")
+        ),
     )
 
 
