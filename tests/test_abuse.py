@@ -6,83 +6,23 @@ and digest and without what was asked.
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import mcp_types as types
 import pytest
-from anyio.from_thread import BlockingPortal, start_blocking_portal
-from mcp import Client
+from support.attacker import Attacker, attacker_in
 from support.config import realistic
 from support.tree import Fifo, Link, build, snapshot
-
-from stravinsky_rollback_mcp import config
-from stravinsky_rollback_mcp.server import RollbackServer
-
-
-class Attacker:
-    """A model that may call every tool with any argument, and everything that it could have damaged."""
-
-    def __init__(self, portal: BlockingPortal, client: Client, home: Path, project: Path) -> None:
-        self._portal = portal
-        self._client = client
-        self._home = home
-        self._project = project
-        self.audit = home / ".stravinsky" / "rollback" / "audit"
-
-    def raw(self, tool: str, arguments: Mapping[str, Any]) -> types.CallToolResult:
-        """One call, whatever comes of it."""
-        return self._portal.call(self._client.call_tool, tool, dict(arguments))
-
-    def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        """The result of a call that succeeds."""
-        result = self.raw(tool, arguments)
-        assert not result.is_error, result.content
-        assert result.structured_content is not None
-        return result.structured_content
-
-    def everything(self) -> object:
-        """The whole home and project, but for the audit and what is only ever written anew."""
-        store = b".stravinsky/rollback/"
-        ours = (store + b"audit", store + b"lock", store + b"recovery", store + b"cache")
-        return {
-            **{path: entry for path, entry in snapshot(self._home).items() if not path.startswith(ours)},
-            **{b"project/" + path: entry for path, entry in snapshot(self._project).items()},
-        }
-
-    def is_refused(self, code: str, tool: str, **arguments: Any) -> str:
-        """Code, N and A of one call; returns what the caller is told."""
-        before = self.everything()
-        result = self.raw(tool, arguments)
-        assert result.is_error, f"{tool} {arguments!r} was done: {result.structured_content}"
-        (block,) = result.content
-        assert isinstance(block, types.TextContent)
-        assert block.text.startswith(f"{code}: "), block.text
-        assert block.text.isprintable()
-        assert len(block.text) < 2000
-        assert self.everything() == before
-        event = self.call("query_audit", limit=1)["events"][0]
-        assert (event["event_type"], event["error"], event["actor"]["tool"]) == ("REFUSED", code, tool)
-        assert set(event["details"]) == {"operation", "arguments_sha256"}
-        return block.text
 
 
 @pytest.fixture
 def attacker(home: Path, project: Path) -> Iterator[Attacker]:
     """An attacker in a session with one backup, `v1`, and a live configuration that differs from it."""
     user, _ = realistic(home, project)
-    server = RollbackServer(config.load({"HOME": str(home)}, for_terminal=False))
-    with start_blocking_portal() as portal:
-        connection = portal.wrap_async_context_manager(Client(server.protocol))
-        client = connection.__enter__()
-        try:
-            made = Attacker(portal, client, home, project)
-            made.call("create_backup", version="v1")
-            (user / "hooks" / "notify.sh").write_text("changed", encoding="utf-8")
-            yield made
-        finally:
-            connection.__exit__(None, None, None)
+    with attacker_in(home, project) as made:
+        made.call("create_backup", version="v1")
+        (user / "hooks" / "notify.sh").write_text("changed", encoding="utf-8")
+        yield made
 
 
 # --- names ---------------------------------------------------------------------------------------------------------
@@ -227,15 +167,8 @@ def test_row_99_a_backup_of_one_project_is_not_restored_into_another(
     project.rename(moved)
     build(project, {".claude": {"hooks": {"mine.py": "mine\n"}}})
     attacker.call("create_backup", version="impostor")
-    other = RollbackServer(config.load({"HOME": str(home), "CLAUDE_PROJECT_DIR": str(moved)}, for_terminal=False))
     before = attacker.everything(), snapshot(moved)
-    with start_blocking_portal() as portal:
-        connection = portal.wrap_async_context_manager(Client(other.protocol))
-        client = connection.__enter__()
-        try:
-            there = Attacker(portal, client, home, moved)
-            there.is_refused("scope_mismatch", "rollback_to", version="v1")
-            there.is_refused("scope_mismatch", "rollback_to", version="v1", scope="project")
-        finally:
-            connection.__exit__(None, None, None)
+    with attacker_in(home, moved) as there:
+        there.is_refused("scope_mismatch", "rollback_to", version="v1")
+        there.is_refused("scope_mismatch", "rollback_to", version="v1", scope="project")
     assert (attacker.everything(), snapshot(moved)) == before

@@ -55,7 +55,7 @@ def attacker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacker]:
         "STRAVINSKY_BACKUP_MAX_ENTRIES": str(MAX_ENTRIES),
         "STRAVINSKY_BACKUP_MAX_DEPTH": "32",
     }
-    with attacker_in(home, project, **limits) as made:
+    with attacker_in(home, project, None, **limits) as made:
         made.call("create_backup", version="v1")
         (made.user / "hooks" / "notify.sh").write_text("changed", encoding="utf-8")
         yield made
@@ -346,7 +346,11 @@ BOMBS: Mapping[str, tuple[str, bytes, tuple[Entry, ...]]] = {
         header(b"a.py", size=b"10000000000\0"),
         (Entry(path="a.py", type=entry("x", b"").type, mode=0o644, size_bytes=ONE_GIB, sha256="0" * 64),),
     ),
-    "a long name": ("archive_unsafe", header(b"././@LongLink", type=b"L", size=b"10000000000\0", mode=b"0000000\0"), LISTED),
+    "a long name": (
+        "archive_unsafe",
+        header(b"././@LongLink", type=b"L", size=b"10000000000\0", mode=b"0000000\0"),
+        LISTED,
+    ),
     "a PAX record": ("archive_unsafe", header(b"p", type=b"x", size=b"10000000000\0"), LISTED),
     "a global PAX record": ("archive_unsafe", header(b"p", type=b"g", size=b"10000000000\0"), LISTED),
 }
@@ -416,7 +420,7 @@ BROKEN: Mapping[str, bytes] = {
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_row_23_a_broken_stream_is_a_mismatch(attacker: Attacker, forger: Forger, case: str) -> None:
-    """Truncated, continued, or no gzip at all; digest and size in the manifest are right, so the reader itself sees it."""
+    """Truncated, continued, no gzip at all; digest and size in the manifest are right, so the reader itself sees it."""
     refuse(attacker, forger, "archive_mismatch", BROKEN[case])
 
 

@@ -12,7 +12,7 @@ import stat
 import sys
 import time
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -282,7 +282,7 @@ def test_row_41_a_hundred_levels_are_too_many(attacker: Attacker) -> None:
 
 @pytest.mark.parametrize("locked", ["hooks/lib/patterns.py", "hooks/lib", "hooks", "settings.json"])
 def test_row_42_what_cannot_be_read_is_named_and_no_backup_is_made(home: Path, project: Path, locked: str) -> None:
-    """As a user whom permissions concern: the fault is shown to take place, the path to be named, nothing registered."""
+    """As a user whom permissions concern: the fault takes place, the path is named, nothing is registered."""
     user, _ = realistic(home, project)
     first = ended((*TERMINAL, "backup", "create", "v1", "--json"), home, project)
     assert first.returncode == 0, first.stderr
@@ -435,7 +435,7 @@ _hooked: list[bool] = []
 
 
 @contextmanager
-def swapping(folder: Path, secret: Path, times: int) -> Iterator[Swapper]:
+def swapping(folder: Path, secret: Path, times: int) -> Generator[Swapper]:
     """The swapper, armed."""
     if not _hooked:
         sys.addaudithook(_swapper)

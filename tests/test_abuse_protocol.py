@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version as installed_version
@@ -188,7 +188,7 @@ def test_row_13_what_is_already_so_is_a_success_without_a_trace(home: Path, proj
 BROKEN_SETTINGS: Mapping[str, bytes] = {
     "unterminated": b'{"env": {"KEY": "%s',
     "wrong types": b'{"env": "%s", "permissions": {"allow": "%s"}, "hooks": ["%s"]}',
-    "a value where a key belongs": b'{%s: 1}',
+    "a value where a key belongs": b"{%s: 1}",
     "doubled": b'{"apiKeyHelper": "%s", "apiKeyHelper": "%s"}',
     "a header": b'{"env": {"ANTHROPIC_CUSTOM_HEADERS": "Authorization: Bearer %s"}}',
     "a base URL": b'{"env": {"ANTHROPIC_BASE_URL": "https://user:%s@example.org"}}',
@@ -197,7 +197,7 @@ BROKEN_SETTINGS: Mapping[str, bytes] = {
 
 
 @contextmanager
-def knowing(home: Path, project: Path) -> Iterator[Process]:
+def knowing(home: Path, project: Path) -> Generator[Process]:
     """A server of a configuration full of secrets."""
     realistic(home, project)
     build(home / ".claude" / "hooks", {"secret.py": f"KEY = {SECRET!r}\n"})
@@ -382,9 +382,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacker]:
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else str(value),
 )
-def test_row_88_no_result_is_larger_than_a_host_takes(
-    crowded: Attacker, tool: str, arguments: dict[str, Any]
-) -> None:
+def test_row_88_no_result_is_larger_than_a_host_takes(crowded: Attacker, tool: str, arguments: dict[str, Any]) -> None:
     """Hosts cut what is longer than about 50 KB: results are paged and capped, and say what was left off."""
     result = crowded.call(tool, **arguments)
     assert size_of(result) < MAX_RESULT_BYTES
@@ -454,8 +452,8 @@ NONSENSE: Mapping[str, bytes] = {
     "nested objects": b'{"a":' * 200_000,
     "nested arguments": calling(b'{"only": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", b'"deep"'),
     "a batch": b"[" + calling(ROLLBACK) + b"]",
-    "an unheard-of notification": b'{"jsonrpc": "2.0", "method": "notifications/rollback_to", "params": {"version": "v1"}}',
-    "a call as a notification": b'{"jsonrpc": "2.0", "method": "tools/call", "params": {"name": "rollback_to", "arguments": {"version": "v1"}}}',
+    "an unheard-of notification": b'{"jsonrpc": "2.0", "method": "notifications/rollback_to", "params": {}}',
+    "a call as a notification": calling(ROLLBACK).replace(b'"id": "raw", ', b""),
     "another version": calling(ROLLBACK).replace(b'"2.0"', b'"1.0"'),
     "no version": calling(ROLLBACK).replace(b'"jsonrpc": "2.0", ', b""),
     "an id that is null": calling(ROLLBACK, b"null"),
@@ -570,9 +568,7 @@ def gated(home: Path, project: Path, tmp_path: Path) -> Iterator[Callable[[str, 
 
         def start(operation: str, part: str) -> tuple[Process, Gate]:
             gate = Gate(tmp_path)
-            server = stack.enter_context(
-                process(home, project, command=gate.command(operation, part, project=project))
-            )
+            server = stack.enter_context(process(home, project, command=gate.command(operation, part, project=project)))
             stack.callback(gate.close)
             server.shake_hands()
             return server, gate
@@ -694,12 +690,13 @@ def test_row_90_a_call_before_the_handshake_does_nothing(home: Path, project: Pa
     before = everything(home, project)
     call = {"name": "create_backup", "arguments": {"version": "v1"}}
     with process(home, project) as server:
-        for meta in (
+        metas: tuple[dict[str, Any], ...] = (
             {},
             {"_meta": {}},
             {"_meta": {"io.modelcontextprotocol/protocolVersion": "1900-01-01"}},
             {"_meta": "2026-07-28"},
-        ):
+        )
+        for meta in metas:
             reply = server.answer(server.ask("tools/call", {**call, **meta}), within=START_SECONDS)
             assert reply["error"]["code"] in {-32602, -32022, -32600}, reply
         assert server.is_running

@@ -9,11 +9,13 @@ of their directory, a whole subtree after ``sync_tree``.
 import ctypes
 import errno
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable
 from contextlib import suppress
 
+from stravinsky_rollback_mcp.disk.failure import failure
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 PRIVATE_FILE = 0o600
@@ -25,35 +27,9 @@ _RENAME_EXCHANGE = 2
 # What the kernel answers where a flag of renameat2 is not known on that file system (FUSE, NFS, old kernels, seccomp).
 _FLAG_UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
 
-_CODES = {
-    errno.ENOSPC: Code.NO_SPACE,
-    errno.EDQUOT: Code.NO_SPACE,
-    errno.EFBIG: Code.NO_SPACE,
-    errno.EXDEV: Code.CROSS_DEVICE,
-    errno.EBUSY: Code.CROSS_DEVICE,
-    errno.EACCES: Code.UNWRITABLE,
-    errno.EPERM: Code.UNWRITABLE,
-    errno.EROFS: Code.UNWRITABLE,
-    errno.EIO: Code.UNWRITABLE,
-    errno.ENOTDIR: Code.UNSAFE_PATH,
-    errno.ELOOP: Code.UNSAFE_PATH,
-    errno.EEXIST: Code.STATE_CHANGED,
-}
-_HINTS = {
-    Code.NO_SPACE: "free space on that file system and try again.",
-    Code.CROSS_DEVICE: "the path is or holds a mount point; unmount it, or change what is inside by hand.",
-    Code.UNWRITABLE: "give yourself write permission on that folder, see that the disk is healthy, then try again.",
-    Code.UNSAFE_PATH: "something replaced a folder on the way by a link or a file; look at that path, then try again.",
-}
+_TEMPORARY = re.compile(r".+\.[0-9a-f]{8}\.tmp", re.DOTALL)
 
 Observer = Callable[[str, str], None]
-
-
-def failure(error: OSError, operation: str, path: str) -> RollbackError:
-    """The refusal that stands for an ``OSError`` met while changing ``path``; raise it ``from`` the error."""
-    code = _CODES.get(error.errno or 0, Code.INTERNAL)
-    reason = os.strerror(error.errno) if error.errno else type(error).__name__
-    return RollbackError(code, f"{operation} failed on {path}: {reason}.", _HINTS.get(code, "try again."))
 
 
 def _unobserved(operation: str, path: str) -> None:
@@ -329,6 +305,12 @@ class Files:
             with suppress(RollbackError):
                 self.remove_file(temporary)
             raise
+
+    def sweep_temporaries(self, folder: str) -> None:
+        """Remove what ``write_file`` left when its process was killed; the caller holds the folder's lock."""
+        for name in sorted(os.listdir(folder)):
+            if _TEMPORARY.fullmatch(name):
+                self.remove_file(f"{folder}/{name}")
 
     # -- live targets -----------------------------------------------------------------------------------------
 

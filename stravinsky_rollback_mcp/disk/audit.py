@@ -75,8 +75,8 @@ class AuditLog:
 
     def check_writable(self) -> None:
         """Raise what an append would raise now, with no record written; a new log is created empty."""
-        with self._guard, self._appending():
-            pass
+        with self._guard, self._appending(), _as_unwritable():
+            self._files.sweep_temporaries(self._folder)
 
     def _add(self, handle: int, record: AuditRecord, end: int, last: Anchor) -> tuple[int, Anchor]:
         """Write one record behind ``last``, which ends at ``end``: the whole line and then the head, or nothing."""

@@ -18,8 +18,9 @@ from stravinsky_rollback_mcp.core.codec.journal import Journal, JournalTarget, P
 from stravinsky_rollback_mcp.core.model import AuditDraft, EventStatus, Limits, Scope, Target, TargetState
 from stravinsky_rollback_mcp.core.plan import Step
 from stravinsky_rollback_mcp.core.times import seconds_between
-from stravinsky_rollback_mcp.disk.atomic import Files, failure
+from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.disk.audit import AuditLog
+from stravinsky_rollback_mcp.disk.failure import failure
 from stravinsky_rollback_mcp.disk.journal import JournalFile
 from stravinsky_rollback_mcp.disk.retire import retire, retirements
 from stravinsky_rollback_mcp.disk.scan import ChangedWhileReadError, Place, scan

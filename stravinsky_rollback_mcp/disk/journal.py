@@ -46,9 +46,9 @@ class JournalFile:
     def adopt(self, journal: Journal | None) -> None:
         """Go on from what another process recorded, whose phase is durable already; what it left half written goes."""
         self._files.phase = None if journal is None else journal.phase
-        for name in sorted(os.listdir(self.folder)):
-            if name.endswith(".tmp") or (name == _EXPLANATION and journal is None):
-                self._files.remove_file(f"{self.folder}/{name}")
+        self._files.sweep_temporaries(self.folder)
+        if journal is None and os.path.lexists(f"{self.folder}/{_EXPLANATION}"):
+            self._files.remove_file(f"{self.folder}/{_EXPLANATION}")
 
     def explain(self, text: str) -> None:
         """Tell a person, beside the record, what is to be done."""

@@ -177,10 +177,11 @@ class Store:
         return ""
 
     def sweep(self) -> tuple[str, ...]:
-        """Remove what killed writers left in ``backups/``: folders without a manifest. Returns their names.
+        """Remove what killed writers left: temporary files, and in ``backups/`` folders without a manifest.
 
-        Anything else that lies there was put there by somebody, and stays.
+        Returns the names of the latter. Anything else that lies there was put there by somebody, and stays.
         """
+        self._files.sweep_temporaries(self.root)
         left = tuple(
             name
             for name in sorted(self._names())

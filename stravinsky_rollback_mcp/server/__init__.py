@@ -96,9 +96,6 @@ class RollbackServer:
         except Exception as error:
             # Unforeseen, and no reason to end the conversation; what it says may quote anything.
             complain(f"{type(error).__name__} when the session began")
-        except Exception as error:
-            # A server that cannot protect by itself still serves.
-            complain(f"{type(error).__name__} at the start of the session")
 
     async def _list_tools(self, _context: object, _page: object) -> types.ListToolsResult:
         return await anyio.to_thread.run_sync(self._described_tools)

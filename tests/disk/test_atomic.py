@@ -12,7 +12,8 @@ import pytest
 from support.tree import Entry as Spec
 from support.tree import File, Folder, Link, build, snapshot
 
-from stravinsky_rollback_mcp.disk.atomic import Files, failure
+from stravinsky_rollback_mcp.disk.atomic import Files
+from stravinsky_rollback_mcp.disk.failure import failure
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 
@@ -274,7 +275,7 @@ def test_links_that_the_system_refuses_are_no_error(here: Path, number: int) -> 
     assert not Files(Nth(0, number)).hard_link(str(here / "a"), str(here / "b"))
     assert Files().hard_link(str(here / "a"), str(here / "b"))
     assert (here / "a").samefile(here / "b")
-    assert refusal(lambda: Files().hard_link(str(here / "a"), str(here / "b"))).code is Code.INTERNAL
+    assert refusal(lambda: Files().hard_link(str(here / "a"), str(here / "b"))).code is Code.STATE_CHANGED
 
 
 def test_a_hard_link_to_a_link_is_one_to_the_link(here: Path) -> None:

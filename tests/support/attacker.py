@@ -13,7 +13,7 @@ import select
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -165,7 +165,7 @@ class Attacker:
 
 
 @contextmanager
-def attacker_in(home: Path, project: Path, files: Files | None = None, **environ: str) -> Iterator[Attacker]:
+def attacker_in(home: Path, project: Path, files: Files | None = None, **environ: str) -> Generator[Attacker]:
     """A model in a session of that home and project; ``files`` lets a test watch or disturb what the server writes."""
     loaded = config.load({"HOME": str(home), "CLAUDE_PROJECT_DIR": str(project), **environ}, for_terminal=False)
     server = RollbackServer(loaded)
@@ -376,7 +376,7 @@ class Process:
     def ask(self, method: str, params: Any = None) -> int:
         """Send a request; returns its id."""
         self._id += 1
-        message = {"jsonrpc": "2.0", "id": self._id, "method": method, "params": params or {}}
+        message: Json = {"jsonrpc": "2.0", "id": self._id, "method": method, "params": params or {}}
         self.send(json.dumps(message).encode())
         return self._id
 
@@ -469,7 +469,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 @contextmanager
 def process(
     home: Path, project: Path, *words: str, command: Sequence[str] = MODULE, **environ: str
-) -> Iterator[Process]:
+) -> Generator[Process]:
     """A server process of that home, with the project as its working directory."""
     running = Process((*command, *words), environment(home, **environ), project)
     try:
@@ -578,3 +578,32 @@ def serve_gated(operation: str, part: str, reached: str, go: str, project: str) 
     server = RollbackServer(loaded)
     server._service = RollbackService(loaded, Files(observe=watch))
     anyio.run(server.serve)
+
+
+# --- a host that watches -------------------------------------------------------------------------------------------
+
+_REACHES_OUT = frozenset(
+    {"socket.connect", "socket.bind", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo", "socket.gethostbyname"}
+    | {"urllib.Request", "http.client.connect", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork"}
+)
+
+
+def forbid_reaching_out() -> None:
+    """End this process with 99 as soon as it asks the network for anything, or starts another program."""
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        if event in _REACHES_OUT:
+            sys.stderr.write(f"reached out: {event} {arguments!r}\n")
+            sys.stderr.flush()
+            os._exit(99)
+
+    sys.addaudithook(watch)
+
+
+def serve_alone() -> None:
+    """What a child runs to show that the server needs nobody else."""
+    from stravinsky_rollback_mcp import server  # noqa: PLC0415 - only the child needs it here
+
+    forbid_reaching_out()
+    sys.argv = ["stravinsky-rollback-mcp"]
+    server.main()
