@@ -24,7 +24,7 @@ from support.attacker import (
     attacker_in,
     entry,
     header,
-    hooks_target,
+    commands_target,
     member,
     packed,
     records_of,
@@ -74,10 +74,10 @@ def refuse(attacker: Attacker, forger: Forger, code: str, archive: bytes, entrie
     """
     hook = attacker.user / "hooks" / "notify.sh"
     hook.write_text(f"{hook.read_text(encoding='utf-8')}.", encoding="utf-8")
-    stranger = forger.hooks(entries, archive, is_recorded=False)
+    stranger = forger.commands(entries, archive, is_recorded=False)
     attacker.is_refused("manifest_forged", "rollback_to", version=stranger)
     shutil.rmtree(attacker.backups / stranger)
-    version = forger.hooks(entries, archive)
+    version = forger.commands(entries, archive)
     text = attacker.is_refused(code, "rollback_to", version=version)
     shutil.rmtree(attacker.backups / version)
     return text
@@ -85,12 +85,12 @@ def refuse(attacker: Attacker, forger: Forger, code: str, archive: bytes, entrie
 
 def test_row_14_the_forger_can_be_believed(attacker: Attacker, forger: Forger) -> None:
     """What the forger makes is taken where its archive is good, so every refusal below is the archive's."""
-    version = forger.hooks(LISTED, packed(GOOD + END))
+    version = forger.commands(LISTED, packed(GOOD + END))
     plan = attacker.call("rollback_to", version=version, dry_run=True)
     assert "a.py" in plan["changes"][0]["added"]
     live = snapshot(attacker.user), snapshot(attacker.project)
     assert attacker.call("rollback_to", version=version)["applied"]
-    assert {b"", b"a.py"} == snapshot(attacker.user / "hooks").keys()
+    assert {b"", b"a.py"} == snapshot(attacker.user / "commands").keys()
     assert attacker.call("undo")["applied"]
     assert (snapshot(attacker.user), snapshot(attacker.project)) == live
     shutil.rmtree(attacker.backups / version)
@@ -133,7 +133,7 @@ def test_row_14_a_manifest_that_lists_such_a_name_is_invalid(attacker: Attacker,
     listed = (*LISTED, entry(path, b"x"))
     archive = packed(GOOD + member(path.encode(), b"x") + END)
     for is_recorded in (False, True):
-        version = forger.hooks(listed, archive, is_recorded=is_recorded)
+        version = forger.commands(listed, archive, is_recorded=is_recorded)
         attacker.is_refused("manifest_invalid", "rollback_to", version=version)
         shutil.rmtree(attacker.backups / version)
 
@@ -193,16 +193,23 @@ def _long_chain(archive: tarfile.TarFile) -> None:
     add(archive, "escape")
 
 
-@pytest.mark.parametrize("fill", [_slash_link, _deeper_link, _long_chain], ids=lambda fill: fill.__name__)
-@pytest.mark.parametrize("format_", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT])
+@pytest.mark.parametrize(
+    ("fill", "format_"),
+    [
+        (_slash_link, tarfile.GNU_FORMAT),
+        (_slash_link, tarfile.USTAR_FORMAT),
+        (_deeper_link, tarfile.GNU_FORMAT),
+        (_deeper_link, tarfile.PAX_FORMAT),
+        (_long_chain, tarfile.GNU_FORMAT),
+        (_long_chain, tarfile.PAX_FORMAT),
+    ],
+    ids=lambda value: str(getattr(value, "__name__", value)),
+)
 def test_row_17_what_passes_the_data_filter_is_unsafe(
     attacker: Attacker, forger: Forger, fill: Callable[[tarfile.TarFile], None], format_: int
 ) -> None:
     """CVE-2025-4517 and its kin pass `filter="data"` of current interpreters; no extractor of Python's is used here."""
-    try:
-        hostile = by_tarfile(fill, format_)
-    except ValueError:
-        pytest.skip("this format cannot hold such names")
+    hostile = by_tarfile(fill, format_)
     listed = (entry("a"), entry("a/x.py", b""), entry("escape", b""), entry("d" * 247), *ROOMY)
     refuse(attacker, forger, "archive_unsafe", hostile, listed)
 
@@ -238,7 +245,7 @@ def test_row_18_a_manifest_with_a_name_twice_is_invalid(
     attacker: Attacker, forger: Forger, listed: tuple[Entry, ...]
 ) -> None:
     """Also a file that is a folder, and a file in a folder that is not there."""
-    version = forger.hooks(listed, packed(GOOD + END))
+    version = forger.commands(listed, packed(GOOD + END))
     attacker.is_refused("manifest_invalid", "rollback_to", version=version)
     shutil.rmtree(attacker.backups / version)
 
@@ -265,14 +272,14 @@ def test_row_19_setuid_comes_neither_from_archive_nor_manifest(home: Path, proje
         forger = Forger(home, project)
         listed = (entry("a.py", CONTENT, 0o755), entry("open", b"", 0o777), entry("b"))
         tar = member(b"a.py", CONTENT, mode=b"0007777\0") + member(b"b/", type=b"5", mode=b"0007777\0")
-        version = forger.hooks(listed, packed(tar + member(b"open", mode=b"0006777\0") + END))
+        version = forger.commands(listed, packed(tar + member(b"open", mode=b"0006777\0") + END))
         attacker.call("rollback_to", version=version)
-        found = {path: mode for path, (_, mode, _) in snapshot(attacker.user / "hooks").items()}
+        found = {path: mode for path, (_, mode, _) in snapshot(attacker.user / "commands").items()}
         assert found == {b"": 0o755, b"a.py": 0o755, b"b": 0o755, b"open": 0o777}
-        status = (attacker.user / "hooks" / "a.py").stat()
+        status = (attacker.user / "commands" / "a.py").stat()
         assert (status.st_uid, status.st_gid) == (os.geteuid(), os.getegid())
 
-        target = hooks_target(listed, packed(tar + END), str(attacker.user / "hooks"))
+        target = commands_target(listed, packed(tar + END), str(attacker.user / "commands"))
         version = forger.plant(
             forger.forged([target]), {}, edit=lambda content: content.replace(b'"0755"', b'"4755"', 1)
         )
@@ -312,7 +319,7 @@ def test_row_20_archive_and_manifest_list_the_same(attacker: Attacker, forger: F
 @pytest.mark.parametrize("claim", ["archive_sha256", "archive_size_bytes"])
 def test_row_20_the_stored_bytes_are_those_of_the_manifest(attacker: Attacker, forger: Forger, claim: str) -> None:
     """A good archive that is not the one which the manifest names, though it holds the same files."""
-    target = hooks_target(LISTED, packed(GOOD + END), str(attacker.user / "hooks"))
+    target = commands_target(LISTED, packed(GOOD + END), str(attacker.user / "commands"))
     other = gzip.compress(GOOD + END, 6 if claim == "archive_sha256" else 0, mtime=1)
     assert (len(other) == target.archive_size_bytes) == (claim == "archive_sha256")
     version = forger.plant(forger.forged([target]), {target.archive: other})
@@ -501,14 +508,14 @@ HALF_TAR = [member(item.path.encode(), b"x" * 700) for item in HALF]
 def test_row_25_half_an_archive_leaves_nothing(home: Path, project: Path, code: str, hostile: bytes) -> None:
     """The archive is swapped between its verification and its use; what was unpacked by then is removed."""
     realistic(home, project)
-    archive = home / ".stravinsky" / "rollback" / "backups" / "forged-1" / "user.hooks.tar.gz"
+    archive = home / ".stravinsky" / "rollback" / "backups" / "forged-1" / "user.commands.tar.gz"
     vandal = Vandal(archive, packed(hostile + END))
     with attacker_in(home, project, Files(observe=vandal)) as attacker:
         attacker.call("create_backup", version="v1")
         (home / ".claude" / "hooks" / "notify.sh").write_text("changed", encoding="utf-8")
         forger = Forger(home, project)
         honest = packed(b"".join(HALF_TAR) + END)
-        version = forger.hooks(HALF, honest)
+        version = forger.commands(HALF, honest)
         live = snapshot(home / ".claude"), snapshot(project)
         attacker.refused(code, "rollback_to", {"version": version})
         assert vandal.did == 1
@@ -541,7 +548,7 @@ def test_row_25_a_full_disk_half_way_leaves_nothing(home: Path, project: Path) -
     disk = FullAt()
     with attacker_in(home, project, Files(observe=disk)) as attacker:
         attacker.call("create_backup", version="v1")
-        version = Forger(home, project).hooks(HALF, packed(b"".join(HALF_TAR) + END))
+        version = Forger(home, project).commands(HALF, packed(b"".join(HALF_TAR) + END))
         for left in (1, 5, 10):
             disk.left = left
             attacker.is_refused("no_space", "rollback_to", version=version)
@@ -597,11 +604,11 @@ def test_row_33_where_a_manifest_says_it_lay_is_never_written_to(
     trap = tmp_path / "trap"
     trap.mkdir()
     for path in (git, trap):
-        target = hooks_target(LISTED, packed(GOOD + END), str(path))
+        target = commands_target(LISTED, packed(GOOD + END), str(path))
         version = forger.plant(forger.forged([target]), {target.archive: packed(GOOD + END)})
         attacker.call("rollback_to", version=version)
         assert os.listdir(path) == []
-        assert os.listdir(attacker.user / "hooks") == ["a.py"]
+        assert os.listdir(attacker.user / "commands") == ["a.py"]
         attacker.call("undo")
         shutil.rmtree(attacker.backups / version)
     shutil.rmtree(attacker.project / ".git")

@@ -536,7 +536,7 @@ def test_row_45_any_name_comes_back_byte_for_byte(home: Path, project: Path) -> 
         assert snapshot(home / ".claude") == good
     # What is made beside a target has a name of its own, so no name there can be too long or be guessed.
     slots = [name for name in created if name.startswith(".stravinsky-")]
-    assert len(slots) == 4
+    assert len(slots) >= 4
     assert len(set(slots)) == len(slots)
     assert not [name for name in created if os.fsencode(name) in ODD_NAMES]
 

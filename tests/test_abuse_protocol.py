@@ -32,7 +32,7 @@ from support.attacker import (
     ended,
     entry,
     everything,
-    hooks_target,
+    commands_target,
     log_of,
     member,
     packed,
@@ -360,7 +360,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacker]:
         build(made.user / "hooks", {**odd, "pipes": {f"{number}": Fifo() for number in range(200)}})
         forger = Forger(home, project)
         archive = packed(member(b"a.py", b"a") + END)
-        target = hooks_target((entry("a.py", b"a"),), archive, str(made.user / "hooks"))
+        target = commands_target((entry("a.py", b"a"),), archive, str(made.user / "commands"))
         for number in range(120):
             forged = replace(forger.forged([target]), version=f"{number:03}-{'v' * 60}", note="\u00fc" * 500)
             forger.plant(forged, {target.archive: archive})
@@ -374,7 +374,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacker]:
     [
         ("list_backups", {"limit": 100}),
         ("list_backups", {"limit": 100, "detail": True}),
-        ("list_backups", {"limit": 100, "path": "hooks/a.py"}),
+        ("list_backups", {"limit": 100, "path": "~/.claude/commands"}),
         ("query_audit", {"limit": 500}),
         ("rollback_to", {"version": "v1", "dry_run": True}),
         ("rollback_to", {"version": "000-" + "v" * 60, "dry_run": True}),

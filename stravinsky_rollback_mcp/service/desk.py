@@ -47,10 +47,14 @@ class Caller:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What the audit says that matters to one view, read once per request."""
+    """What the audit says that matters to one view, read once per request.
+
+    ``unrecorded`` are folders that look like backups and that the audit never heard of.
+    """
 
     timeline: history.Timeline
     backups: Mapping[str, AuditRecord]
+    unrecorded: tuple[str, ...] = ()
 
 
 class Desk:
@@ -188,10 +192,13 @@ class Desk:
         """The history of this view and the backups that exist, both authenticated by the chain."""
         if not self.store.exists():
             return Known(timeline=history.Timeline(states=(), cursor=-1), backups={})
+        # In this order: a backup is in the audit before it is in the store, so one made meanwhile is never a stranger.
         existing = set(self.store.versions())
-        backups = {version: record for version, record in self.audit.backups().items() if version in existing}
+        recorded = self.audit.backups()
+        backups = {version: record for version, record in recorded.items() if version in existing}
         records = self.audit.history(self.view.user_root, self.view.project)
-        return Known(timeline=history.timeline(records, self.view), backups=backups)
+        unrecorded = tuple(sorted(existing - recorded.keys()))
+        return Known(timeline=history.timeline(records, self.view), backups=backups, unrecorded=unrecorded)
 
     def unfinished(self) -> tuple[str, ...]:
         """A notice about an operation that was begun and not ended, if there is one."""

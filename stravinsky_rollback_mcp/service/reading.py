@@ -126,9 +126,8 @@ def _ordered(desk: Desk, known: Known, *, all_projects: bool) -> list[tuple[str,
         before[view] = digests
         if all_projects or is_of_view(desk, record):
             found.append((version, changed, record.seq))
-    unknown = sorted(set(desk.store.versions()) - set(known.backups))
     found.reverse()
-    return found + [(version, (), -place) for place, version in enumerate(unknown)]
+    return found + [(version, (), -place) for place, version in enumerate(known.unrecorded)]
 
 
 def _sequence(cursor: str | None) -> int | None:

@@ -222,15 +222,18 @@ def entry(path: str, content: bytes | None = None, mode: int = 0o644) -> Entry:
     return Entry(path=path, type=EntryType.FILE, mode=mode, size_bytes=len(content), sha256=sha256)
 
 
-def hooks_target(entries: Sequence[Entry], archive: bytes, path: str) -> StoredTarget:
-    """The user's hooks as a forged manifest has them, consistent with the bytes of the archive."""
+def commands_target(entries: Sequence[Entry], archive: bytes, path: str) -> StoredTarget:
+    """The user's commands as a forged manifest has them, consistent with the bytes of the archive.
+
+    Not the hooks: scripts that live settings name stay, whatever a backup holds.
+    """
     return StoredTarget(
         scope=Scope.USER,
-        component="hooks",
+        component="commands",
         kind=Kind.DIRECTORY,
         path=path,
         resolved_path=path,
-        archive=archive_name("user.hooks", Kind.DIRECTORY),
+        archive=archive_name("user.commands", Kind.DIRECTORY),
         archive_sha256=hashlib.sha256(archive).hexdigest(),
         archive_size_bytes=len(archive),
         tree=present((entry(""), *entries)),
@@ -306,9 +309,9 @@ class Forger:
         )
         self._audit.append(draft, now="2026-11-23T09:00:00Z", event_id=os.urandom(8).hex())
 
-    def hooks(self, entries: Sequence[Entry], archive: bytes, *, is_recorded: bool = True) -> str:
-        """A backup of the user's hooks alone: these entries, this archive."""
-        target = hooks_target(entries, archive, str(self.home / ".claude" / "hooks"))
+    def commands(self, entries: Sequence[Entry], archive: bytes, *, is_recorded: bool = True) -> str:
+        """A backup of the user's commands alone: these entries, this archive."""
+        target = commands_target(entries, archive, str(self.home / ".claude" / "commands"))
         return self.plant(self.forged([target]), {target.archive: archive}, is_recorded=is_recorded)
 
 
@@ -534,7 +537,7 @@ class Gate:
         """Return once the server stands at the gate."""
         ready, _, _ = select.select([self._reached], [], [], WAIT_SECONDS)
         assert ready, "the server never came to that call"
-        assert os.read(self._reached, 1) == b"!"
+        os.read(self._reached, 1)
 
     def open(self) -> None:
         """Let the server through."""
