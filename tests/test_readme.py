@@ -12,6 +12,8 @@ import pytest
 from click.testing import CliRunner
 from support.config import realistic
 
+from stravinsky_rollback_mcp.cli import main
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
@@ -25,8 +27,6 @@ def _block(mark: str) -> str:
 
 def _run(line: str) -> tuple[int, str]:
     """One terminal command in this process; `~` is expanded as a shell would."""
-    from stravinsky_rollback_mcp.cli import main
-
     words = [os.path.expanduser(word) if word.startswith("~/") else word for word in shlex.split(line)]
     assert words[0] == "stravinsky-rollback"
     result = CliRunner().invoke(main, words[1:], catch_exceptions=False)
@@ -49,8 +49,6 @@ def test_every_terminal_command_of_the_readme_works_in_the_order_shown(home: Pat
 
 def test_the_readme_shows_every_command_that_there_is() -> None:
     """A command that the README does not tell of is not documented."""
-    from stravinsky_rollback_mcp.cli import main
-
     shown = README
     for name, command in main.commands.items():
         inner = getattr(command, "commands", {})
