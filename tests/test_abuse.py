@@ -31,14 +31,14 @@ TRAVERSALS = ("../../../.claude/hooks", "..", ".", "", "/etc", "/", "~/.claude",
 
 
 def test_row_01_a_path_is_no_version(attacker: Attacker) -> None:
-    """The seed wrote four files into live hooks for the first of these; looking one up finds nothing."""
+    """An early sketch wrote four files into live hooks for the first of these; looking one up finds nothing."""
     for version in TRAVERSALS:
         attacker.is_refused("invalid_name", "create_backup", version=version)
         attacker.is_refused("not_found", "rollback_to", version=version)
 
 
 def test_row_02_a_name_cannot_erase_the_configuration(attacker: Attacker) -> None:
-    """One call with this name erased `~/.claude` in the seed."""
+    """One call with this name erased `~/.claude` in an early sketch."""
     attacker.is_refused("invalid_name", "create_backup", version="x/../../../../../.claude")
     attacker.is_refused("not_found", "rollback_to", version="x/../../../../../.claude")
 
@@ -70,7 +70,7 @@ def test_row_03_the_longest_and_the_oddest_honest_names_are_taken(attacker: Atta
 
 @pytest.mark.parametrize("version", ["v1", "V1"])
 def test_row_04_backups_are_immutable(attacker: Attacker, version: str) -> None:
-    """Also when only the case differs; the seed stored other bytes under the same name."""
+    """Also when only the case differs; an early sketch stored other bytes under the same name."""
     attacker.is_refused("already_exists", "create_backup", version=version)
 
 
@@ -98,7 +98,7 @@ def test_row_06_a_version_is_found_by_its_exact_name_alone(attacker: Attacker) -
 
 
 def test_row_35_a_link_to_a_private_key_is_a_link(attacker: Attacker, home: Path, tmp_path: Path) -> None:
-    """The seed copied the key into the archive. Not one byte of it is in the store, also not in a packed form."""
+    """An early sketch copied the key into the archive. Not one byte of it is in the store, packed or not."""
     build(home, {".ssh": {"id_rsa": "PRIVATE-KEY-MARKER " * 40}})
     build(home / ".claude" / "hooks", {"key": Link(str(home / ".ssh" / "id_rsa")), "dir": Link(str(home / ".ssh"))})
     made = attacker.call("create_backup", version="v2")
@@ -120,7 +120,7 @@ def test_row_35_a_link_to_a_private_key_is_a_link(attacker: Attacker, home: Path
 
 
 def test_row_38_a_fifo_neither_hangs_nor_gets_lost(attacker: Attacker, home: Path) -> None:
-    """The seed waited for ever. A FIFO among hooks is skipped with a warning, and carried over by a rollback."""
+    """An early sketch waited for ever. A FIFO among hooks is skipped with a warning, and carried over by a rollback."""
     build(home / ".claude" / "hooks", {"pipe": Fifo()})
     made = attacker.call("create_backup", version="v2")
     assert any("pipe" in warning and "FIFO" in warning for warning in made["warnings"])
@@ -145,7 +145,7 @@ def test_row_38_a_fifo_in_place_of_settings_is_left_alone(attacker: Attacker, ho
 
 
 def test_row_99_a_project_is_never_promoted_to_the_user_scope(attacker: Attacker, home: Path, project: Path) -> None:
-    """The seed restored project hooks into `~/.claude/hooks`: scope is part of target, archive and id."""
+    """An early sketch restored project hooks into `~/.claude/hooks`: scope is part of target, archive and id."""
     build(project / ".claude" / "hooks", {"evil.py": "print('from the project')\n"})
     attacker.call("create_backup", version="evil")
     (project / ".claude" / "hooks" / "evil.py").unlink()

@@ -121,7 +121,7 @@ NAMES: Mapping[str, tuple[str, bytes]] = {
 
 @pytest.mark.parametrize("case", NAMES)
 def test_row_14_a_name_that_leads_elsewhere_is_unsafe(attacker: Attacker, forger: Forger, case: str) -> None:
-    """The seed's verify step alone wrote `~/.bashrc` for one of these."""
+    """An early sketch's verify step alone wrote `~/.bashrc` for one of these."""
     code, hostile = NAMES[case]
     refuse(attacker, forger, code, packed(GOOD + hostile + END), ROOMY)
     refuse(attacker, forger, code, packed(hostile + GOOD + END), ROOMY)
@@ -543,7 +543,7 @@ class FullAt:
 
 
 def test_row_25_a_full_disk_half_way_leaves_nothing(home: Path, project: Path) -> None:
-    """The seed's staging had a fixed name and stayed, to be installed by the next rollback."""
+    """An early sketch's staging had a fixed name and stayed, to be installed by the next rollback."""
     realistic(home, project)
     disk = FullAt()
     with attacker_in(home, project, Files(observe=disk)) as attacker:

@@ -92,7 +92,7 @@ def test_row_54_the_next_start_ends_what_was_killed(case: Case, point: str) -> N
 
 @pytest.mark.parametrize("optimize", ["1", "2"])
 def test_row_96_no_check_is_an_assert(home: Path, project: Path, optimize: str) -> None:
-    """Under PYTHONOPTIMIZE the seed verified a tampered file as good: its checks were asserts."""
+    """Under PYTHONOPTIMIZE an early sketch verified a tampered file as good: its checks were asserts."""
     realistic(home, project)
     proof = ended([sys.executable, "-c", "assert False; print('unchecked')"], home, project, PYTHONOPTIMIZE=optimize)
     assert proof.stdout == "unchecked\n"

@@ -371,7 +371,7 @@ CHANGES = [_append, _cut, _rewrite, _replace]
 def test_row_43_a_source_that_never_holds_still_is_no_backup(
     home: Path, project: Path, change: Callable[[Path], None]
 ) -> None:
-    """27 of 30 backups of the seed held an empty file and were called verified. After four tries it gives up."""
+    """27 of 30 backups of an early sketch held an empty file and were called verified. After four tries it gives up."""
     user, _ = realistic(home, project)
     moving = user / "hooks" / "moving.bin"
     moving.write_bytes(big())
@@ -562,7 +562,7 @@ ODD_SETTINGS: Mapping[str, bytes] = {
 
 
 def test_row_46_settings_are_bytes(attacker: Attacker) -> None:
-    """Stored and restored as they are; parsing is only for checks. The seed wrote 1.1 for 1.10 and lost keys."""
+    """Stored and restored as they are; parsing is only for checks. An early sketch wrote 1.1 for 1.10 and lost keys."""
     settings = attacker.user / "settings.json"
     for number, (case, content) in enumerate(ODD_SETTINGS.items()):
         settings.write_bytes(content)

@@ -121,7 +121,7 @@ def test_row_10_a_project_that_is_not_there_ends_it(home: Path, tmp_path: Path) 
 
 
 def test_row_10_home_as_a_project_is_the_user_scope_once(home: Path) -> None:
-    """Also by a link to it: the seed's two passes hit the same folder and failed."""
+    """Also by a link to it: an early sketch's two passes hit the same folder and failed."""
     realistic(home, home / "project")
     (home / "link").symlink_to(".")
     for given in (home, home / "link", home / "project" / ".."):

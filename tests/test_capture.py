@@ -123,7 +123,7 @@ def test_a_person_restores_a_backup_with_tar_alone(home: Path, project: Path, tm
 
 
 def test_nothing_behind_a_link_reaches_the_store(home: Path, project: Path, tmp_path: Path) -> None:
-    """Hostile input: a repository links a private key into its hooks; the seed copied the key."""
+    """Hostile input: a repository links a private key into its hooks; an early sketch copied the key."""
     build(tmp_path, {"ssh": {"id_ed25519": "MARKER-PRIVATE-KEY"}})
     build(
         project,
@@ -450,7 +450,7 @@ def captured_while(home: Path, write: Callable[[int], object], attempts: int, li
 
 @pytest.mark.parametrize("limit", [60, 200_000], ids=["a burst", "all the time"])
 def test_a_file_rewritten_in_place_is_never_torn(home: Path, limit: int) -> None:
-    """Hostile input: a writer in a loop; 27 of 30 backups of the seed "verified" a torn or empty file."""
+    """Hostile input: a writer in a loop; 27 of 30 backups of an early sketch "verified" a torn or empty file."""
     path = home / ".claude/hooks/data"
     size_bytes = 600_000
     build(home, {".claude": {"hooks": {"data": b"A" * size_bytes}}})

@@ -85,14 +85,14 @@ def called(inspect: Callable[..., Done], tool: str, **arguments: object) -> Done
 
 
 def test_the_inspector_finds_no_fault_with_the_tools(inspect: Callable[..., Done]) -> None:
-    """`--strict` exits 6 for a schema that not every model provider takes (research/mcp.md, 5)."""
+    """`--strict` exits 6 for a schema that not every model provider takes (protocol notes, 5)."""
     done = inspect("--method", "tools/list", "--strict")
     assert (done.status, done.stderr) == (0, "")
     assert [tool["name"] for tool in done.json()["result"]["tools"]] == [tool.name for tool in TOOLS]
 
 
 def test_the_inspector_calls_every_tool(inspect: Callable[..., Done], home: Path, project: Path) -> None:
-    """Each of the six tools answers with exit code 0, and together they do the main job (contract.md, Tools)."""
+    """Each of the six tools answers with exit code 0, and together they do the main job (contract, Tools)."""
     realistic(home, project)
     guard = home / ".claude" / "hooks" / "guard_bash.py"
     as_it_was = guard.read_bytes()
@@ -118,7 +118,7 @@ def test_the_inspector_calls_every_tool(inspect: Callable[..., Done], home: Path
 
 
 def test_the_inspector_sees_a_refusal_as_one(inspect: Callable[..., Done]) -> None:
-    """A refusal is a tool error (exit code 5) whose text begins with the code (contract.md, Refusals)."""
+    """A refusal is a tool error (exit code 5) whose text begins with the code (contract, Refusals)."""
     refusals = (("rollback_to", {"version": "v9"}, "not_found"), ("undo", {"dryrun": True}, "unknown_argument"))
     for tool, arguments, code in refusals:
         done = called(inspect, tool, **arguments)
@@ -151,7 +151,7 @@ def sdk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def test_an_sdk_takes_every_result(sdk: list[Path], home: Path, project: Path) -> None:
-    """The SDKs validate results against the output schemas themselves, and throw (research/mcp.md, 1.3)."""
+    """The SDKs validate results against the output schemas themselves, and throw (protocol notes, 1.3)."""
     realistic(home, project)
     before = snapshot(home / ".claude")
     given = json.dumps({"server": SERVER, "calls": CALLS})
@@ -223,7 +223,7 @@ def url(home: Path, project: Path) -> Iterator[str]:
 def test_the_conformance_suite_passes(
     scenario: str, not_ours: frozenset[str], node: Path, conformance_script: Path, url: str, home: Path, tmp_path: Path
 ) -> None:
-    """Every generic server scenario passes, but for the checks about features that we do not have (mcp.md, 5)."""
+    """Every generic server scenario passes, but for the checks about features that we do not have."""
     command = [node, conformance_script, "server", "--url", url, "--scenario", scenario, "-o", tmp_path / "results"]
     done = clients.run(command, home=home, cwd=tmp_path)
     assert done.status == (1 if not_ours else 0), done
@@ -352,7 +352,7 @@ ALLOWED = ("--allowedTools", f"mcp__{NAME}")
 
 
 def test_the_register_command_connects(claude: ClaudeCode) -> None:
-    """The README's commands as they stand make Claude Code say Connected; it exits 0 either way (mcp.md, 4)."""
+    """The README's commands as they stand make Claude Code say Connected; it exits 0 either way (protocol notes, 4)."""
     done = claude.register()
     assert done.status == 0, done
     assert re.search(rf"^{NAME}: .*✔ Connected$", done.stdout, re.MULTILINE), done
@@ -361,7 +361,7 @@ def test_the_register_command_connects(claude: ClaudeCode) -> None:
 
 
 def test_a_model_sees_names_and_instructions_first(registered: ClaudeCode, say: Callable[[str], None]) -> None:
-    """By default tools are deferred: six names and the whole instructions are what sells the server (mcp.md, 4)."""
+    """By default tools are deferred: six names and the whole instructions are what sells the server."""
     (body,) = registered.session(is_deferring=True)
     seen = json.dumps(body["messages"], ensure_ascii=False) + json.dumps(body["system"], ensure_ascii=False)
     for tool in TOOLS:
@@ -374,7 +374,7 @@ def test_a_model_sees_names_and_instructions_first(registered: ClaudeCode, say: 
 
 
 def test_the_tools_are_cheap_for_a_model(registered: ClaudeCode, say: Callable[[str], None]) -> None:
-    """What a model is sent of our tools stays within 5 KB (performance.md, P10)."""
+    """What a model is sent of our tools stays within 5 KB (speed goals, P10)."""
     (body,) = registered.session(options=ALLOWED)
     ours = [tool for tool in body["tools"] if tool["name"].startswith(PREFIX)]
     assert {tool["name"] for tool in ours} == {f"{PREFIX}{tool.name}" for tool in TOOLS}
@@ -417,7 +417,7 @@ def test_a_session_backs_up_and_rolls_back(registered: ClaudeCode) -> None:
 
 
 def test_a_model_is_shown_what_needs_consent(registered: ClaudeCode) -> None:
-    """`confirm_required` reaches the model line by line; repeating the lines applies (contract.md, Consent)."""
+    """`confirm_required` reaches the model line by line; repeating the lines applies (contract, Consent)."""
     before = configuration(registered)
     settings = registered.home / ".claude" / "settings.json"
     tightened = json.loads(settings.read_bytes())
@@ -500,7 +500,7 @@ def serving(home: Path, project: Path) -> Generator[subprocess.Popen[bytes]]:
 
 
 def leave_as_claude_code_does(process: subprocess.Popen[bytes], *, kills: bool) -> float:
-    """SIGINT, SIGTERM 100 ms later, SIGKILL after 500 ms, standard input open all the while (mcp.md, 0.5)."""
+    """SIGINT, SIGTERM 100 ms later, SIGKILL after 500 ms, standard input open all the while (protocol notes, 0.5)."""
     begun = time.monotonic()
     process.send_signal(signal.SIGINT)
     for seconds, then in ((0.1, signal.SIGTERM), (0.4, signal.SIGKILL if kills else None), (5, None)):
@@ -514,7 +514,7 @@ def leave_as_claude_code_does(process: subprocess.Popen[bytes], *, kills: bool) 
 
 
 def test_the_server_leaves_before_claude_code_kills_it(home: Path, project: Path, say: Callable[[str], None]) -> None:
-    """An idle server ends with status 0 between SIGINT and SIGKILL, and leaves nobody behind (mcp.md, 0.5)."""
+    """An idle server ends with status 0 between SIGINT and SIGKILL, and leaves nobody behind (protocol notes, 0.5)."""
     realistic(home, project)
     with serving(home, project) as process:
         took = leave_as_claude_code_does(process, kills=True)
@@ -524,7 +524,7 @@ def test_the_server_leaves_before_claude_code_kills_it(home: Path, project: Path
 
 
 def test_a_signal_lets_a_backup_end(home: Path, project: Path, say: Callable[[str], None]) -> None:
-    """A server that is told to go in the middle of a backup leaves a whole one, and status 0 (mcp.md, 0.5)."""
+    """A server that is told to go in the middle of a backup leaves a whole one, and status 0 (protocol notes, 0.5)."""
     realistic(home, project)
     for number in range(3000):
         (home / ".claude" / "hooks" / f"generated_{number}.py").write_text(f"print({number})\n" * 50, encoding="utf-8")
@@ -567,7 +567,7 @@ signal.pause()
 
 
 def test_the_server_ends_with_its_client(home: Path, project: Path) -> None:
-    """A client that is killed takes the server with it: no orphan after 5 s (research/mcp.md, 0.5)."""
+    """A client that is killed takes the server with it: no orphan after 5 s (protocol notes, 0.5)."""
     with subprocess.Popen(
         [sys.executable, "-c", VANISHING, json.dumps(SERVER), json.dumps(INITIALIZE)],
         stdout=subprocess.PIPE,

@@ -57,7 +57,7 @@ def valid(model: type[schema.Arguments]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("model", ARGUMENTS, ids=lambda model: model.__name__)
 def test_nothing_is_coerced(model: type[schema.Arguments]) -> None:
-    """`"false"` is no boolean and 1 no text: what a field does not take as it is, it refuses (security.md, row 8)."""
+    """`"false"` is no boolean and 1 no text: what a field does not take as it is, it refuses (threat model, row 8)."""
     wrong: dict[type, list[object]] = {
         bool: ["false", "true", "1", "", 0, 1, 1.0, None, [], {}],
         int: ["1", "", 1.0, True, False, None, [], {}],
@@ -93,7 +93,7 @@ def test_any_call_whatever_is_taken_or_refused_by_code(model: type[schema.Argume
 
 
 def test_a_refused_value_is_not_quoted() -> None:
-    """security.md, row 65: validators quote what they refuse; ours must not."""
+    """Threat model, row 65: validators quote what they refuse; ours must not."""
     for model, name in ((schema.QueryAuditArguments, "event_type"), (schema.RollbackToArguments, "scope")):
         with pytest.raises(RollbackError) as refused:
             schema.arguments_of(model, {**valid(model), name: "s3cret-marker"})

@@ -27,7 +27,7 @@ from stravinsky_rollback_mcp.server import INSTRUCTIONS, RollbackServer
 
 ERAS = ("auto", "legacy")
 
-# contract.md, "Tools": (read-only, destructive, idempotent); none of them talks to the world outside.
+# contract, "Tools": (read-only, destructive, idempotent); none of them talks to the world outside.
 HINTS = {
     "create_backup": (False, False, False),
     "list_backups": (True, False, True),
@@ -191,7 +191,7 @@ def nodes(value: object) -> Iterator[dict[str, Any]]:
 
 
 def test_schemas_are_strict_and_lean(connect: Connect) -> None:
-    """No unknown argument, and no titles: a fifth of the bytes for nothing (mcp.md, section 3)."""
+    """No unknown argument, and no titles: a fifth of the bytes for nothing (protocol notes, section 3)."""
     with connect() as session:
         tools = session.tools
     for name, tool in tools.items():
@@ -207,7 +207,7 @@ def test_schemas_are_strict_and_lean(connect: Connect) -> None:
 def test_the_list_of_tools_is_the_same_bytes_from_every_server(
     connect: Connect, roots: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A list that changes breaks the prompt caches of hosts; performance.md, P10: at most 5 KB reach the model."""
+    """A list that changes breaks the prompt caches of hosts; speed goals, P10: at most 5 KB reach the model."""
     listed: dict[str, list[str]] = {era: [] for era in ERAS}
     for era in ERAS:
         for session_id in ("one", "two"):
@@ -331,7 +331,7 @@ def test_an_empty_store_says_what_to_do_and_stays_empty(connect: Connect, home: 
 
 @pytest.mark.parametrize("era", ERAS)
 def test_the_audit_says_who_asked(connect: Connect, roots: tuple[Path, Path], era: str) -> None:
-    """contract.md, `actor`: the client's own name, Claude Code's session, the tool, and that it was seen."""
+    """contract, `actor`: the client's own name, Claude Code's session, the tool, and that it was seen."""
     with connect(era, environ={"CLAUDE_CODE_SESSION_ID": "0b1c-session"}, client="codex") as session:
         session.call("create_backup", version="v1")
         session.refused("rollback_to", version="v9")
@@ -469,7 +469,7 @@ WRONG: dict[str, list[tuple[str, dict[str, Any], Code]]] = {
 def test_a_wrong_call_is_refused_recorded_and_changes_nothing(
     connect: Connect, roots: tuple[Path, Path], everything: Callable[[], object], home: Path, era: str, group: str
 ) -> None:
-    """security.md, rows 7, 8 and 65: nothing is coerced, dropped or echoed; the record has code and digest alone."""
+    """Threat model, rows 7, 8 and 65: nothing is coerced, dropped or echoed; the record has code and digest alone."""
     with connect(era) as session:
         session.call("create_backup", version="v1")
         (roots[0] / "hooks" / "notify.sh").unlink()
@@ -517,7 +517,7 @@ def test_a_refusal_names_the_nearest_valid_value(
 
 
 def test_two_different_refused_calls_have_different_digests(connect: Connect, roots: tuple[Path, Path]) -> None:
-    """security.md, row 81: the digest is of what was asked, so a claim about a call can be checked later."""
+    """Threat model, row 81: the digest is of what was asked, so a claim about a call can be checked later."""
     calls: list[tuple[str, dict[str, Any]]] = [
         ("rollback_to", {"version": "v8"}),
         ("rollback_to", {"version": "v9"}),
@@ -565,7 +565,7 @@ def settings_with_secrets() -> dict[str, Any]:
 def test_no_value_of_a_setting_leaves(
     connect: Connect, roots: tuple[Path, Path], home: Path, capfd: pytest.CaptureFixture[str], era: str
 ) -> None:
-    """contract.md and security.md, rows 64 to 66: not in results, refusals, the audit or on standard error."""
+    """Contract and threat model, rows 64 to 66: not in results, refusals, the audit or on standard error."""
     settings = roots[0] / "settings.json"
     harmless = json.dumps({"model": "opus"})
     secrets = settings_with_secrets()
@@ -597,7 +597,7 @@ def test_no_value_of_a_setting_leaves(
 def test_an_unforeseen_error_says_only_its_kind(
     connect: Connect, roots: tuple[Path, Path], everything: Callable[[], object], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """security.md, row 65: any exception may quote anything, so its text goes nowhere."""
+    """Threat model, row 65: any exception may quote anything, so its text goes nowhere."""
 
     async def explode(*_: object) -> object:
         raise KeyError(SECRET)
@@ -641,7 +641,7 @@ def test_a_result_that_breaks_its_own_schema_is_a_readable_error(
 def test_names_that_are_no_utf8_come_through_every_answer(
     connect: Connect, roots: tuple[Path, Path], everything: Callable[[], Any], era: str
 ) -> None:
-    """security.md, row 45 and 83: a lone surrogate in an answer means that the client gets none at all."""
+    """Threat model, row 45 and 83: a lone surrogate in an answer means that the client gets none at all."""
     hooks = os.fsencode(roots[0] / "hooks")
     odd = b"new\xff\n\x1b[2J.py"
     with connect(era) as session:

@@ -124,7 +124,7 @@ def code(call: Callable[[], object]) -> Code:
 
 
 def test_an_unnamed_backup_of_a_known_state_is_the_newest_one(desk: Desk) -> None:
-    """contract.md: `created: false`, nothing is stored, and the note goes to the audit."""
+    """contract: `created: false`, nothing is stored, and the note goes to the audit."""
     desk.backup("v1")
     before = snapshot(desk.store / "backups")
     again = desk.backup(note="before the installer")
@@ -265,7 +265,7 @@ def test_current_names_the_backup_that_equals_what_is_live(desk: Desk) -> None:
 
 
 def test_drift_after_a_restore_is_a_notice(desk: Desk) -> None:
-    """A running session may write its own copy of the settings back over ours (security.md, row 57)."""
+    """A running session may write its own copy of the settings back over ours (threat model, row 57)."""
     desk.backup("v1")
     desk.edit("hooks/notify.sh", "x")
     desk.rollback("v1")
@@ -354,7 +354,7 @@ DAMAGE = {
 def test_a_bad_backup_is_listed_with_its_problem_and_hides_no_other(
     desk: Desk, harm: Callable[[Desk, str], None], refusal: Code, status: BackupStatus
 ) -> None:
-    """security.md, rows 29 to 31: the rest is listed and usable, this one is refused by its code, N."""
+    """Threat model, rows 29 to 31: the rest is listed and usable, this one is refused by its code, N."""
     desk.backup("good")
     desk.edit("hooks/notify.sh", "x")
     desk.backup("bad")
@@ -456,7 +456,7 @@ def test_a_deleted_backup_is_not_found_and_the_nearest_are_named(desk: Desk) -> 
 
 
 def test_a_name_that_is_taken_elsewhere_says_where(desk: Desk, open_desk: Callable[..., Desk], tmp_path: Path) -> None:
-    """contract.md: names are unique over the whole store, and `already_exists` names the project."""
+    """contract: names are unique over the whole store, and `already_exists` names the project."""
     desk.backup("v1")
     build(tmp_path / "other", {".claude": {"settings.json": "{}\n"}})
     other = open_desk(CLAUDE_PROJECT_DIR=str(tmp_path / "other"))
@@ -508,7 +508,7 @@ def test_a_pipe_in_place_of_any_file_of_the_store_is_refused_at_once(
 
 
 def test_a_broken_chain_stops_every_change(desk: Desk, open_desk: Callable[..., Desk]) -> None:
-    """A process that starts then refuses; reading still tells where it broke (store-and-protocol.md, Audit)."""
+    """A process that starts then refuses; reading still tells where it broke (design of the store, Audit)."""
     desk.backup("v1")
     desk.edit("hooks/notify.sh", "x")
     desk.backup("v2")
@@ -589,7 +589,7 @@ def test_calls_at_once_are_all_done_one_after_the_other(desk: Desk) -> None:
 
 
 def test_a_cancelled_call_is_done_to_its_end(desk: Desk, open_desk: Callable[..., Desk]) -> None:
-    """security.md, row 85: a client that gives up leaves no half restored configuration; `settle` waits for it."""
+    """Threat model, row 85: a client that gives up leaves no half restored configuration; `settle` waits for it."""
     desk.backup("v1")
     good = snapshot(desk.user)
     desk.edit("hooks/notify.sh", "x")
@@ -623,7 +623,7 @@ def test_a_cancelled_call_is_done_to_its_end(desk: Desk, open_desk: Callable[...
 
 
 def test_home_is_shown_as_a_tilde(desk: Desk, home: Path) -> None:
-    """security.md, row 66: also in refusals, which quote paths of the file system."""
+    """Threat model, row 66: also in refusals, which quote paths of the file system."""
     desk.backup("v1")
     settings = desk.user / "settings.json"
     settings.unlink()
@@ -636,7 +636,7 @@ def test_home_is_shown_as_a_tilde(desk: Desk, home: Path) -> None:
 
 
 def test_status_says_everything_at_a_glance(desk: Desk) -> None:
-    """contract.md, `status --json`."""
+    """contract, `status --json`."""
     empty = desk.run(partial(desk.service.status, PERSON))
     assert (empty.store.backups, empty.audit.events, empty.operation) == (0, 0, None)
     desk.backup("v1")

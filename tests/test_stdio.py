@@ -246,7 +246,7 @@ def calling(number: int, arguments: bytes) -> bytes:
 
 
 def test_noise_does_not_end_the_conversation(start: Start, roots: tuple[Path, Path]) -> None:
-    """security.md, rows 80 to 83 and 90: broken, nested, huge, batched and unknown messages change nothing."""
+    """Threat model, rows 80 to 83 and 90: broken, nested, huge, batched and unknown messages change nothing."""
     process = start()
     process.shake_hands()
     process.call("create_backup", version="v1")
@@ -278,7 +278,7 @@ def test_noise_does_not_end_the_conversation(start: Start, roots: tuple[Path, Pa
 
 
 def test_a_call_before_the_handshake_is_refused(start: Start, roots: tuple[Path, Path], home: Path) -> None:
-    """security.md, row 90: an error of the protocol; nothing is done."""
+    """Threat model, row 90: an error of the protocol; nothing is done."""
     process = start()
     reply = process.answer(process.ask("tools/call", {"name": "create_backup", "arguments": {}}), within=START_SECONDS)
     assert reply["error"]["code"] in {-32602, -32600, -32022}
@@ -369,7 +369,7 @@ anyio.run(main)
 
 @pytest.mark.parametrize("era", ["auto", "legacy"])
 def test_nothing_heavy_of_ours_is_imported_before_the_first_reply(home: Path, era: str) -> None:
-    """performance.md, P8: a host shows a server as failed that answers late; the rest is imported when it is used."""
+    """Speed goals, P8: a host shows a server as failed that answers late; the rest is imported when it is used."""
     command = [sys.executable, "-c", PROBE, str(home), era]
     run = subprocess.run(command, capture_output=True, check=True, timeout=START_SECONDS)
     heavy = ("service", "schema", "disk", "cli", "core.checks", "core.plan", "core.history", "core.outcome")
@@ -424,7 +424,7 @@ def ends_by(process: Process, how: str) -> None:
 def test_an_end_during_a_rollback_leaves_the_old_state_or_the_new(
     start: Start, roots: tuple[Path, Path], home: Path, how: str
 ) -> None:
-    """security.md, row 86: what is critical ends, or the journal lets the next start end it; exit 0 all the same."""
+    """Threat model, row 86: what is critical ends, or the journal lets the next start end it; exit 0 all the same."""
     many: dict[str | bytes, Any] = {f"{number:04}.py": f"print({number})\n" * 20 for number in range(800)}
     build(roots[0] / "hooks", {"many": many})
     process = start()
@@ -476,7 +476,7 @@ def both_or_missing(roots: tuple[Path, Path]) -> tuple[Snapshot, Snapshot] | Non
 def test_a_bad_environment_ends_it_with_one_clean_line(
     home: Path, arguments: tuple[str, ...], environ: dict[str, str], code: str
 ) -> None:
-    """security.md, row 101: exit 1 and the reason, before anything is served or written."""
+    """Threat model, row 101: exit 1 and the reason, before anything is served or written."""
     run = subprocess.run(
         [*MODULE, *arguments],
         env={**os.environ, **environ},

@@ -319,7 +319,7 @@ STRICT = settings(permissions={"allow": [], "deny": ["Read(./.env)"]})
 
 
 def test_a_plan_id_has_exactly_that_done(session: Session, live: Live) -> None:
-    """contract.md: what was previewed is what is applied; after any change in between it is `state_changed`."""
+    """contract: what was previewed is what is applied; after any change in between it is `state_changed`."""
     session.call("create_backup", version="v1")
     live.edit("hooks/notify.sh", "x")
     plan_id = session.call("rollback_to", version="v1", dry_run=True)["plan_id"]
@@ -339,7 +339,7 @@ def test_a_plan_id_has_exactly_that_done(session: Session, live: Live) -> None:
 
 
 def test_a_loosening_asks_and_applies_only_the_very_lines(session: Session, live: Live) -> None:
-    """contract.md, Consent: one line each, calling again with exactly those lines applies; anything less does not."""
+    """contract, Consent: one line each, calling again with exactly those lines applies; anything less does not."""
     live.edit("settings.json", LOOSE)
     session.call("create_backup", version="loose")
     live.edit("settings.json", STRICT)
@@ -403,7 +403,7 @@ def test_live_settings_that_do_not_load_are_compared_with_the_last_known_ones(se
 
 
 def test_already_there_is_a_success_that_does_nothing(session: Session, live: Live) -> None:
-    """security.md, row 13: a retried call makes no new safety backup and no new state."""
+    """Threat model, row 13: a retried call makes no new safety backup and no new state."""
     session.call("create_backup", version="v1")
     live.edit("hooks/notify.sh", "x")
     session.call("rollback_to", version="v1")
@@ -459,7 +459,7 @@ def test_only_brings_back_what_it_names(
 
 
 def test_a_part_that_the_backup_does_not_have_becomes_absent(session: Session, live: Live) -> None:
-    """contract.md: naming a new file in `only` removes it; its neighbours stay."""
+    """contract: naming a new file in `only` removes it; its neighbours stay."""
     session.call("create_backup", version="v1")
     live.edit("hooks/new.py", "new")
     live.edit("hooks/other.py", "other")
@@ -582,7 +582,7 @@ def test_what_another_project_does_to_itself_is_not_seen_here(
 def test_another_projects_backup_restores_the_user_scope_alone(
     session: Session, session_in: Open, live: Live, other_project: Path
 ) -> None:
-    """store-and-protocol.md: project targets of another project are never restored here."""
+    """Design of the store: project targets of another project are never restored here."""
     with session_in(other_project) as there:
         there.call("create_backup", version="there-1")
     user, project = live.state()
@@ -615,7 +615,7 @@ def test_another_user_root_is_another_person(session: Session, session_in: Open,
 
 
 def test_a_session_in_the_home_folder_has_one_scope(session_in: Open, home: Path, live: Live) -> None:
-    """contract.md: if both roots resolve to one directory it is one scope, `user`, once."""
+    """contract: if both roots resolve to one directory it is one scope, `user`, once."""
     (live.user / "settings.local.json").write_text("{}\n", encoding="utf-8")
     with session_in(home) as session:
         made = session.call("create_backup", version="v1")

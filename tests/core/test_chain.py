@@ -60,7 +60,7 @@ hashes = st.binary(min_size=32, max_size=32).map(bytes.hex)
 
 @given(record=records, prev=hashes)
 def test_every_record_is_read_as_it_was_written(record: AuditRecord, prev: str) -> None:
-    """decode(encode(x)) == x, one ASCII line, followed by the checker (layout-and-style.md, rule 5)."""
+    """decode(encode(x)) == x, one ASCII line, followed by the checker (house style, rule 5)."""
     line = chain.encode_line(record, prev)
     assert chain.decode_line(line) == record
     assert line.isascii()
@@ -72,7 +72,7 @@ def test_every_record_is_read_as_it_was_written(record: AuditRecord, prev: str) 
 
 @given(record=records, prev=hashes, data=st.data())
 def test_one_changed_byte_is_found(record: AuditRecord, prev: str, data: st.DataObject) -> None:
-    """No byte of a line, its own hash included, can be changed unseen (security.md, row 70)."""
+    """No byte of a line, its own hash included, can be changed unseen (threat model, row 70)."""
     line = bytearray(chain.encode_line(record, prev)[:-1])
     position = data.draw(st.integers(0, len(line) - 1))
     line[position] ^= data.draw(st.integers(1, 255))
@@ -89,7 +89,7 @@ def test_every_head_is_read_as_it_was_written(head: Anchor) -> None:
 
 
 def test_a_line_begins_with_its_place_in_the_chain() -> None:
-    """The layout that lets a verifier slice instead of parse (performance.md, P6), checked without our code."""
+    """The layout that lets a verifier slice instead of parse (speed goals, P6), checked without our code."""
     line = chain.encode_line(RECORD, chain.GENESIS)
     members = json.loads(line)
     assert list(members)[:3] == ["hash", "prev", "seq"]
@@ -100,7 +100,7 @@ def test_a_line_begins_with_its_place_in_the_chain() -> None:
 
 
 def test_the_problem_says_what_kind_it_is() -> None:
-    """A person reads whether a record was changed, moved, or is none (security.md, row 70)."""
+    """A person reads whether a record was changed, moved, or is none (threat model, row 70)."""
     line = chain.encode_line(RECORD, chain.GENESIS)[:-1]
     assert "not a record" in chain.line_problem(b"hello", chain.GENESIS, 1)
     assert "was changed" in chain.line_problem(line.replace(b"terminal", b"ferminal"), chain.GENESIS, 1)
@@ -142,7 +142,7 @@ def test_a_foreign_line_with_a_right_hash_is_refused(old: bytes, new: bytes) -> 
 
 
 def test_a_newer_format_is_refused_by_name() -> None:
-    """A record of a later program is not guessed at (layout-and-style.md, rule 5)."""
+    """A record of a later program is not guessed at (house style, rule 5)."""
     line = chain.encode_line(RECORD, chain.GENESIS)[:-1]
     body = line[75:].replace(b'"format":1', b'"format":2')
     with pytest.raises(RollbackError) as caught:
@@ -151,7 +151,7 @@ def test_a_newer_format_is_refused_by_name() -> None:
 
 
 def test_a_record_above_the_cap_is_refused() -> None:
-    """Verification holds one line in memory, so a line has a bound (security.md, row 77)."""
+    """Verification holds one line in memory, so a line has a bound (threat model, row 77)."""
     huge = replace(RECORD, draft=replace(DRAFT, error="x" * chain.MAX_LINE_BYTES))
     with pytest.raises(RollbackError) as caught:
         chain.encode_line(huge, chain.GENESIS)

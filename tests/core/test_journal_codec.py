@@ -84,7 +84,7 @@ def refused(content: bytes) -> RollbackError:
 
 @given(journal=journals)
 def test_a_journal_is_read_back_as_it_was_written(journal: Journal) -> None:
-    """Names that are no UTF-8 and huge inode numbers included (layout-and-style.md, rule 5)."""
+    """Names that are no UTF-8 and huge inode numbers included (house style, rule 5)."""
     assert codec.decode(codec.encode(journal)) == journal
 
 
@@ -98,7 +98,7 @@ def test_the_bytes_are_canonical() -> None:
 
 
 def test_every_flipped_bit_is_noticed() -> None:
-    """The journal decides what is deleted: a damaged one is never obeyed (reliability.md, row 32)."""
+    """The journal decides what is deleted: a damaged one is never obeyed (fault cases, row 32)."""
     content = codec.encode(EXAMPLE)
     unnoticed = 0
     codes: set[Code] = set()
@@ -119,14 +119,14 @@ def test_every_flipped_bit_is_noticed() -> None:
 
 
 def test_every_torn_journal_is_noticed() -> None:
-    """Cut anywhere, but for the last line end (reliability.md, row 32)."""
+    """Cut anywhere, but for the last line end (fault cases, row 32)."""
     content = codec.encode(EXAMPLE)
     for length in range(len(content) - 1):
         assert refused(content[:length]).code is Code.NEEDS_ATTENTION
 
 
 def test_a_newer_journal_is_left_to_its_own_program() -> None:
-    """Nothing is guessed about a format that came later (reliability.md, row 32)."""
+    """Nothing is guessed about a format that came later (fault cases, row 32)."""
     outer = json.loads(codec.encode(EXAMPLE))
     outer["format"] = FORMAT + 1
     error = refused(json.dumps(outer).encode())

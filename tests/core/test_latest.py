@@ -38,7 +38,7 @@ def test_what_is_written_is_what_is_read(written: tuple[Latest, ...]) -> None:
 
 
 def test_people_and_other_programs_can_read_it() -> None:
-    """store-and-protocol.md: it says which version the live state is, so it is plain, indented JSON."""
+    """Design of the store: it says which version the live state is, so it is plain, indented JSON."""
     content = latest.encode((ONE,))
     (view,) = json.loads(content)["views"]
     assert (view["version"], view["user_root"], view["digests"]) == ("v1", "/home/u/.claude", {"user.hooks": "00"})
@@ -91,6 +91,6 @@ def test_damage_is_a_value_error_or_is_read_in_full(data: st.DataObject) -> None
     ],
 )
 def test_other_forms_are_refused(content: bytes) -> None:
-    """Wrong types, doubled keys, endless nesting, bytes that are no UTF-8 (security.md, row 27)."""
+    """Wrong types, doubled keys, endless nesting, bytes that are no UTF-8 (threat model, row 27)."""
     with pytest.raises(ValueError, match=r"\w"):
         latest.decode(content)

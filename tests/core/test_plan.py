@@ -208,7 +208,7 @@ def test_each_byte_has_one_source(live: Tree, backup: Tree, only: list[str] | No
 
 
 def test_what_is_in_the_way_is_named_and_escaped() -> None:
-    """A FIFO where a hook must go: overwriting it would lose it; its name cannot forge lines (security.md, row 87)."""
+    """A FIFO where a hook must go: overwriting it would lose it; its name cannot forge lines (threat model, row 87)."""
     folder = Entry(path="", type=EntryType.DIRECTORY, mode=0o755)
     script = Entry(path="a\n\x1b[31m", type=EntryType.FILE, mode=0o755, size_bytes=1, sha256="11" * 32)
     live = present([folder], [Skipped(path=script.path, reason="a FIFO")])
@@ -257,7 +257,7 @@ def plan_id(
 
 
 def test_a_plan_id_is_of_exactly_one_change_of_exactly_one_state() -> None:
-    """contract.md: a hash over operation, arguments, view, target and live digests and security changes."""
+    """contract: a hash over operation, arguments, view, target and live digests and security changes."""
     top = present([Entry(path="", type=EntryType.DIRECTORY, mode=0o755)])
     variants = [
         plan_id(),
@@ -295,7 +295,7 @@ def test_what_is_shown_of_a_step_is_what_it_does(live: Tree, backup: Tree) -> No
 
 
 def test_long_lists_are_capped_and_counted() -> None:
-    """A result larger than a host accepts helps nobody (security.md, row 88)."""
+    """A result larger than a host accepts helps nobody (threat model, row 88)."""
     top = Entry(path="", type=EntryType.DIRECTORY, mode=0o755)
     many = [Entry(path=f"{i:03}", type=EntryType.SYMLINK, mode=0o777, link="x") for i in range(120)]
     found = planning.change(planning.step(HOOKS, ABSENT, "v1", stored(present([top, *many])), None), "/home/u", None)

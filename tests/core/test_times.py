@@ -86,7 +86,7 @@ def test_no_text_whatever_ends_in_another_error(text: str, is_end: bool) -> None
 
 @given(moments, moments)
 def test_durations_are_never_negative(one: datetime, other: datetime) -> None:
-    """A clock may go back between the start and the end of an operation (security.md, row 76)."""
+    """A clock may go back between the start and the end of an operation (threat model, row 76)."""
     first, last = sorted((text_of(one), text_of(other)))
     assert seconds_between(last, first) == 0.0
     passed = datetime.fromisoformat(last) - datetime.fromisoformat(first)

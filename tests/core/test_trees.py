@@ -52,7 +52,7 @@ VISIBLE: dict[str, tuple[Entry, ...]] = {
 
 @pytest.mark.parametrize("changed", VISIBLE.values(), ids=VISIBLE)
 def test_every_change_an_observer_sees_changes_the_digest(changed: tuple[Entry, ...]) -> None:
-    """Names, types, modes, link texts and boundaries count (design; the seed's hash saw none)."""
+    """Names, types, modes, link texts and boundaries count (design; a naive hash saw none)."""
     assert tree_digest(changed) != tree_digest(TREE)
 
 

@@ -91,7 +91,7 @@ def forge(record: AuditRecord, prev: str) -> bytes:
 
 
 def test_a_record_is_read_back_as_it_was_appended(tmp_path: Path) -> None:
-    """The anchor names the record's place, and the record is the draft (store-and-protocol.md, Audit)."""
+    """The anchor names the record's place, and the record is the draft (design of the store, Audit)."""
     log = new_log(tmp_path / "audit")
     draft = replace(
         DRAFT, paths=("/a/\udcff", "/b"), details={"k": [1, None]}, state=(TargetDigest(target="t", digest="d"),)
@@ -116,7 +116,7 @@ def test_an_empty_log_is_intact(tmp_path: Path) -> None:
 
 
 def test_everything_is_private(tmp_path: Path) -> None:
-    """Folder 0700 and files 0600 whatever the umask (store-and-protocol.md, Store)."""
+    """Folder 0700 and files 0600 whatever the umask (design of the store, Store)."""
     before = os.umask(0)
     try:
         log = filled(tmp_path / "audit", 2)
@@ -146,7 +146,7 @@ for number in range(50):
 
 
 def test_eight_processes_lose_nothing(tmp_path: Path) -> None:
-    """400 appends from 8 processes, of which the guide's code kept 79 (security.md, row 62)."""
+    """400 appends from 8 processes, of which a naive log kept 79 (threat model, row 62)."""
     folder = tmp_path / "audit"
     children = [
         subprocess.Popen(
@@ -206,7 +206,7 @@ def test_threads_share_one_object(tmp_path: Path) -> None:
 
 
 def test_a_held_lock_is_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An append waits for a bounded time and then refuses; reading goes on (store-and-protocol.md, Audit)."""
+    """An append waits for a bounded time and then refuses; reading goes on (design of the store, Audit)."""
     log = filled(tmp_path / "audit", 1)
     monkeypatch.setattr(audit_module, "LOCK_WAIT_SECONDS", 0.05)
     handle = os.open(tmp_path / "audit" / "lock", os.O_RDWR)
@@ -288,7 +288,7 @@ FIRST_BAD: dict[Tamper, Callable[[int], int]] = {
 
 @pytest.mark.parametrize("tamper", FIRST_BAD, ids=lambda tamper: tamper.__name__)
 def test_tampering_is_found_at_every_position(tmp_path: Path, tamper: Tamper) -> None:
-    """Edited, deleted, inserted, reordered or cut records: the first bad one is named (security.md, rows 70, 71)."""
+    """Edited, deleted, inserted, reordered or cut records: the first bad one is named (threat model, rows 70, 71)."""
     filled(tmp_path / "audit")
     path = tmp_path / "audit" / "operations.log"
     original = path.read_bytes()
@@ -313,7 +313,7 @@ def test_tampering_is_found_at_every_position(tmp_path: Path, tamper: Tamper) ->
 
 
 def test_an_older_copy_of_the_log_is_found(tmp_path: Path) -> None:
-    """The log alone is put back, by rename, as it was after each record (security.md, row 73)."""
+    """The log alone is put back, by rename, as it was after each record (threat model, row 73)."""
     folder = tmp_path / "audit"
     path = folder / "operations.log"
     log = new_log(folder)
@@ -333,7 +333,7 @@ def test_an_older_copy_of_the_log_is_found(tmp_path: Path) -> None:
 
 
 def test_log_and_head_put_back_together_are_found_by_a_process_that_knew_more(tmp_path: Path) -> None:
-    """Only who saw the newer records can tell (security.md, row 72); a fresh process cannot, and does not claim to."""
+    """Only who saw the newer records can tell (threat model, row 72); a fresh process cannot, and does not claim to."""
     folder = tmp_path / "audit"
     log = filled(folder, 5)
     kept = {name: (folder / name).read_bytes() for name in ("operations.log", "head.json")}
@@ -347,7 +347,7 @@ def test_log_and_head_put_back_together_are_found_by_a_process_that_knew_more(tm
 
 
 def test_a_missing_log_is_never_made_anew(tmp_path: Path) -> None:
-    """head.json without a log, or the reverse, is audit_missing, and stays so (security.md, row 73)."""
+    """head.json without a log, or the reverse, is audit_missing, and stays so (threat model, row 73)."""
     for gone in ("operations.log", "head.json"):
         folder = tmp_path / gone
         filled(folder, 3)
@@ -364,7 +364,7 @@ def test_a_missing_log_is_never_made_anew(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_vanishes_is_missed_by_the_process_that_knew_it(tmp_path: Path) -> None:
-    """Deleting both files does not give a running server a clean slate (security.md, row 73)."""
+    """Deleting both files does not give a running server a clean slate (threat model, row 73)."""
     log = filled(tmp_path / "audit", 3)
     assert log.verify().intact
     (tmp_path / "audit").rename(tmp_path / "elsewhere")
@@ -408,7 +408,7 @@ def test_a_file_that_is_no_file_is_found(tmp_path: Path, name: str, kind: str) -
 
 
 def test_an_edit_behind_the_back_of_a_running_process_is_found(tmp_path: Path) -> None:
-    """The last known line is checked at each look, all of them when asked (store-and-protocol.md, Audit)."""
+    """The last known line is checked at each look, all of them when asked (design of the store, Audit)."""
     log = filled(tmp_path / "audit")
     assert log.verify().verified_from_seq == EVENTS  # the reader had seen all but what it wrote itself
     path = tmp_path / "audit" / "operations.log"
@@ -433,7 +433,7 @@ def test_an_edited_backup_record_is_never_handed_out(tmp_path: Path) -> None:
 
 
 def test_a_newer_process_is_read_on_from_where_we_were(tmp_path: Path) -> None:
-    """The check of a call is proportional to what is new (performance.md, P6)."""
+    """The check of a call is proportional to what is new (speed goals, P6)."""
     log = filled(tmp_path / "audit", 3)
     assert log.verify(complete=True).verified_from_seq == 1
     add(new_log(tmp_path / "audit"), 4)
@@ -445,7 +445,7 @@ def test_a_newer_process_is_read_on_from_where_we_were(tmp_path: Path) -> None:
 
 
 def test_a_torn_last_line_is_sealed(tmp_path: Path) -> None:
-    """Every length of the last line that a power cut can leave (security.md, row 75)."""
+    """Every length of the last line that a power cut can leave (threat model, row 75)."""
     folder = tmp_path / "audit"
     filled(folder, 3)
     path = folder / "operations.log"
@@ -548,7 +548,7 @@ def begin(folder: Path, begun: str) -> None:
 def test_any_failing_operation_leaves_a_sound_log(
     tmp_path: Path, begun: str, partly_bytes: int, *, stays_full: bool
 ) -> None:
-    """ENOSPC at the N-th file operation, for every N (SQLite's way; layout-and-style.md, rule 12)."""
+    """ENOSPC at the N-th file operation, for every N (SQLite's way; house style, rule 12)."""
     for failing in count(1):
         folder = tmp_path / str(failing)
         begin(folder, begun)
@@ -616,7 +616,7 @@ def test_a_process_killed_anywhere_leaves_a_sound_log(tmp_path: Path, begun: str
 
 
 def test_an_unwritable_place_is_refused_before_anything_begins(tmp_path: Path) -> None:
-    """A mutation asks first; what it cannot record it does not do (security.md, row 78)."""
+    """A mutation asks first; what it cannot record it does not do (threat model, row 78)."""
     (tmp_path / "file").write_text("", encoding="ascii")
     for folder in (tmp_path / "no" / "audit", tmp_path / "file" / "audit"):
         log = new_log(folder)
@@ -631,7 +631,7 @@ def test_an_unwritable_place_is_refused_before_anything_begins(tmp_path: Path) -
 
 
 def test_a_record_that_is_too_large_writes_nothing(tmp_path: Path) -> None:
-    """The cap of a line refuses the record and leaves the log as it was (security.md, row 77)."""
+    """The cap of a line refuses the record and leaves the log as it was (threat model, row 77)."""
     log = filled(tmp_path / "audit", 1)
     with pytest.raises(RollbackError) as caught:
         add(log, 2, replace(DRAFT, error="x" * chain.MAX_LINE_BYTES))
@@ -654,7 +654,7 @@ VARIED = [
     for version in (None, "v1", "v2")
     for paths in ((), ("/p/a", "/p/a/x"), ("/p/ab", "/q"), ("/p/\udcff/z",))
 ]
-# The clock goes back twice (security.md, row 76): order is by seq, and the bounds still hold.
+# The clock goes back twice (threat model, row 76): order is by seq, and the bounds still hold.
 MINUTES = [(7 * number) % 60 if number in (20, 50) else number * 59 // len(VARIED) for number in range(len(VARIED))]
 
 filters = st.builds(
@@ -694,7 +694,7 @@ def varied(tmp_path_factory: pytest.TempPathFactory) -> AuditLog:
 
 @given(wanted=filters)
 def test_every_combination_of_filters_pages_completely(varied: AuditLog, wanted: AuditFilter) -> None:
-    """All pages together are what a plain loop finds, newest first, none twice (performance.md, P6)."""
+    """All pages together are what a plain loop finds, newest first, none twice (speed goals, P6)."""
     expected = [record for record in reversed(everything(varied)) if matches(record, wanted)]
     found: list[AuditRecord] = []
     cursor: int | None = None
@@ -732,7 +732,7 @@ def test_instants_order_like_times() -> None:
 
 
 def test_history_holds_what_a_person_sees_here(tmp_path: Path) -> None:
-    """Records with a state of this user root or this project, oldest first (store-and-protocol.md, History)."""
+    """Records with a state of this user root or this project, oldest first (design of the store, History)."""
     log = new_log(tmp_path / "audit")
     state = (TargetDigest(target="user.hooks", digest="d"),)
     drafts = [
@@ -810,7 +810,7 @@ def run_sql(folder: Path, *statements: str) -> None:
 )
 @pytest.mark.parametrize("is_running", [True, False])
 def test_a_tampered_index_is_built_again(tmp_path: Path, statements: tuple[str, ...], is_running: bool) -> None:  # noqa: FBT001
-    """The log is the truth; what the index says wrongly is not believed (security.md, row 74)."""
+    """The log is the truth; what the index says wrongly is not believed (threat model, row 74)."""
     folder = tmp_path / "audit"
     log = filled(folder, 5)
     add(log, 6, replace(DRAFT, paths=("/p",)))
@@ -834,7 +834,7 @@ def test_a_tampered_index_is_built_again(tmp_path: Path, statements: tuple[str, 
 @pytest.mark.parametrize("content", [None, b"", b"not a database", b"SQLite format 3\0" + b"\xff" * 5000])
 @pytest.mark.parametrize("is_running", [True, False])
 def test_a_lost_or_damaged_index_is_built_again(tmp_path: Path, content: bytes | None, is_running: bool) -> None:  # noqa: FBT001
-    """audit.db can be deleted at any time (store-and-protocol.md, Audit)."""
+    """audit.db can be deleted at any time (design of the store, Audit)."""
     folder = tmp_path / "audit"
     log = filled(folder, 5)
     expected = log.query(AuditFilter())

@@ -273,7 +273,7 @@ def test_dotfile_links_stay_links(world: World) -> None:
 
 @pytest.mark.parametrize("name", ["hooks", "settings.json"])
 def test_a_project_link_that_leads_outside_is_refused(world: World, name: str) -> None:
-    """A repository must not point us at other files (security.md)."""
+    """A repository must not point us at other files (threat model)."""
     outside = world.root / "outside"
     build(outside, {"hooks": {"a": "a\n"}, "settings.json": "{}\n"})
     plant(world, {"home": {".claude": {}}, "project": {".claude": {name: Link(str(outside / name))}}})

@@ -50,7 +50,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_a_damaged_journal_stops_everything(world: World, damage: Callable[[bytes], bytes]) -> None:
-    """Change nothing, refuse every mutation, say where to look; readers go on (reliability.md, row 32)."""
+    """Change nothing, refuse every mutation, say where to look; readers go on (fault cases, row 32)."""
     half_done(world)
     path = world.store / "recovery" / "journal.json"
     path.write_bytes(damage(path.read_bytes()))
@@ -108,7 +108,7 @@ def test_the_way_out_that_the_refusal_names_works(world: World) -> None:
 
 
 def test_half_written_records_are_swept(world: World) -> None:
-    """A kill before the rename leaves a temporary file, which means nothing (reliability.md, 3.1, first row)."""
+    """A kill before the rename leaves a temporary file, which means nothing (fault cases, 3.1, first row)."""
     prepare(world, "rollback")
     world.reset()
     (world.store / "recovery" / "journal.json.0a0b0c0d.tmp").write_bytes(b"{")

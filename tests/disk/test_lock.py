@@ -54,7 +54,7 @@ def held_elsewhere(path: Path, holder: str, *more: str) -> Generator["subprocess
 
 
 def test_a_second_process_is_told_who_holds_it(tmp_path: Path) -> None:
-    """Busy, with the process and the holder, after no longer than the time allowed (reliability.md, row 31)."""
+    """Busy, with the process and the holder, after no longer than the time allowed (fault cases, row 31)."""
     path = tmp_path / "lock"
     with held_elsewhere(path, "mcp_client claude-code") as process, pytest.raises(RollbackError) as caught:
         take(path, timeout_seconds=0.05)
@@ -64,7 +64,7 @@ def test_a_second_process_is_told_who_holds_it(tmp_path: Path) -> None:
 
 
 def test_a_killed_holder_frees_it(tmp_path: Path) -> None:
-    """The lock dies with the process, and is never deleted (reliability.md, section 2, rule 5)."""
+    """The lock dies with the process, and is never deleted (fault cases, section 2, rule 5)."""
     path = tmp_path / "lock"
     take(path)
     inode = path.stat().st_ino
@@ -76,7 +76,7 @@ def test_a_killed_holder_frees_it(tmp_path: Path) -> None:
 
 
 def test_a_child_does_not_keep_it(tmp_path: Path) -> None:
-    """A forked child would keep it; it is closed on exec (reliability.md, row 31)."""
+    """A forked child would keep it; it is closed on exec (fault cases, row 31)."""
     path = tmp_path / "lock"
     with held_elsewhere(path, "parent", "with a child") as process:
         process.send_signal(signal.SIGKILL)

@@ -176,7 +176,7 @@ def test_links_are_never_followed(home: Path, tmp_path: Path) -> None:
 
 
 def test_special_files_are_skipped_at_once(home: Path) -> None:
-    """Hostile input: a FIFO hung the seed for ever; it is skipped in under a second, and said so."""
+    """Hostile input: a FIFO hung an early sketch for ever; it is skipped in under a second, and said so."""
     top = hooks(home, {"pipe": Fifo(), "guard.py": "x", "deep": {"pipe": Fifo()}})
     (top / "s").parent.mkdir(exist_ok=True)
     bound = socket.socket(socket.AF_UNIX)
@@ -374,7 +374,7 @@ WHILE_READ: dict[str, Callable[[Path], Callable[[], object]]] = {
 def test_a_file_that_changes_while_it_is_read_is_noticed(
     home: Path, kind: Kind, change: Callable[[Path], Callable[[], object]]
 ) -> None:
-    """Hostile input: 27 of 30 backups of the seed "verified" a torn file; the stat tells."""
+    """Hostile input: 27 of 30 backups of an early sketch "verified" a torn file; the stat tells."""
     path = hooks(home, {"big": b"A" * BIG}) / "big"
     sink = Recorder(change(path))
     with pytest.raises(ChangedWhileReadError):

@@ -71,7 +71,7 @@ def hooks_of(world: World) -> Path:
 
 @pytest.mark.parametrize("disk", [Files, NoLinks])
 def test_everything_comes_back_as_it_was_recorded(world: World, disk: type[Files]) -> None:
-    """Bytes, names that are no UTF-8, modes, times of files, folders and links (reliability.md, section 6)."""
+    """Bytes, names that are no UTF-8, modes, times of files, folders and links (fault cases, section 6)."""
     before = world.fingerprint()
     hooks = hooks_of(world)
     (hooks / "guard.py").write_text("two\n", encoding="utf-8")
@@ -101,7 +101,7 @@ def test_everything_comes_back_from_nothing(world: World) -> None:
 
 
 def test_unchanged_files_are_linked_and_never_written(world: World) -> None:
-    """The same inode before and after (store-and-protocol.md, The swap); others are new ones."""
+    """The same inode before and after (design of the store, The swap); others are new ones."""
     hooks = hooks_of(world)
     (hooks / "guard.py").write_text("two\n", encoding="utf-8")
     before = {name: (hooks / name).stat() for name in ("same/kept.py", "read only.py", "guard.py")}

@@ -67,7 +67,7 @@ def test_a_swap_is_taken_back_any_number_of_times(
     had_old: bool,  # noqa: FBT001
     want_new: bool,  # noqa: FBT001
 ) -> None:
-    """Replace, remove, create; undo twice is undo once (reliability.md, 3.1: every step may be repeated)."""
+    """Replace, remove, create; undo twice is undo once (fault cases, 3.1: every step may be repeated)."""
     target = staged(tmp_path, kind, had_old=had_old, want_new=want_new)
     before = snapshot(tmp_path)
     files = prepared(disk())
@@ -186,7 +186,7 @@ def test_a_second_tree_is_never_overwritten(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("phase", [None, "STAGING", "COMMITTED", "ABORTED"])
 def test_nothing_live_changes_unless_a_way_back_is_durable(tmp_path: Path, phase: str | None) -> None:
-    """The order is asserted at run time, not only tested (reliability.md, gate 3)."""
+    """The order is asserted at run time, not only tested (fault cases, gate 3)."""
     target = staged(tmp_path)
     before = snapshot(tmp_path)
     calls: list[str] = []
@@ -208,7 +208,7 @@ def test_nothing_live_changes_unless_a_way_back_is_durable(tmp_path: Path, phase
 
 
 def test_no_slot_goes_while_it_may_hold_the_only_old_tree(tmp_path: Path) -> None:
-    """While PREPARED nothing is deleted (reliability.md, gate 3)."""
+    """While PREPARED nothing is deleted (fault cases, gate 3)."""
     target = staged(tmp_path)
     before = snapshot(tmp_path)
     files = prepared(Files())
@@ -234,7 +234,7 @@ def _in_own_mounts(script: str, folder: Path) -> "subprocess.CompletedProcess[st
 
 @pytest.mark.parametrize("below", [".", "node_modules", "odd name\\here"])
 def test_a_target_that_is_or_holds_a_mount_is_refused(tmp_path: Path, below: str) -> None:
-    """It would travel away with the old tree, and cleaning up would empty it (reliability.md, section 5, row 28)."""
+    """It would travel away with the old tree, and cleaning up would empty it (fault cases, section 5, row 28)."""
     (tmp_path / "hooks" / below).mkdir(parents=True, exist_ok=True)
     (tmp_path / "hooks-too").mkdir()
     (tmp_path / "data").mkdir()
