@@ -7,6 +7,7 @@ a time limit of their own; what is ours is that the process stays up.
 
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -278,8 +279,10 @@ def test_row_65_an_unforeseen_error_says_only_its_kind(
     assert result.is_error
     (block,) = result.content
     assert isinstance(block, types.TextContent)
-    assert block.text.startswith("internal: an unforeseen LookupError.")
+    found = re.match(r"internal: an unforeseen LookupError, incident ([0-9a-f]{16}) in the audit", block.text)
+    assert found is not None
     said = capfd.readouterr()
+    assert found[1] in said.err
     assert SECRET not in block.text + said.err + said.out + caplog.text
     refusals = [record for record in records_of(home) if record.draft.error == "internal"]
     assert len(refusals) == bool(where)

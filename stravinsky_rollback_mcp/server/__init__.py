@@ -148,18 +148,21 @@ class RollbackServer:
             return _refusal(error)
         except Exception as error:
             # Unforeseen: what it says may quote anything, so the caller gets its kind and stderr the rest.
-            complain(f"{type(error).__name__} in {tool.name}")
+            incident = self.service.new_incident()
+            complain(f"{type(error).__name__} in {tool.name}, incident {incident}")
             failure = RollbackError(
-                Code.INTERNAL, f"an unforeseen {type(error).__name__}.", "call list_backups to see how things stand."
+                Code.INTERNAL,
+                f"an unforeseen {type(error).__name__}, incident {incident} in the audit and in this server's log.",
+                "call list_backups to see how things stand.",
             )
-            return await self._refuse(caller, tool.name, raw, failure)
+            return await self._refuse(caller, tool.name, raw, failure, incident=incident)
 
     async def _refuse(
-        self, caller: "Caller", operation: str, raw: dict[str, Any], error: RollbackError
+        self, caller: "Caller", operation: str, raw: dict[str, Any], error: RollbackError, *, incident: str = ""
     ) -> types.CallToolResult:
         """The refusal, once the audit has it; what keeps the audit from having it must not leave with its text."""
         try:
-            await self.service.refuse(caller, operation, raw, error)
+            await self.service.refuse(caller, operation, raw, error, incident=incident)
         except Exception as unforeseen:
             complain(f"{type(unforeseen).__name__} while a refusal was recorded")
         return _refusal(error)

@@ -180,12 +180,18 @@ class RollbackService:
         return await self._do(caller, "resume", {}, body)
 
     async def refuse(
-        self, caller: Caller, operation: str, arguments: Mapping[str, object], error: RollbackError
+        self,
+        caller: Caller,
+        operation: str,
+        arguments: Mapping[str, object],
+        error: RollbackError,
+        *,
+        incident: str = "",
     ) -> None:
-        """Record a refusal that was decided before any use case began: a wrong argument, an unknown tool."""
+        """Record a refusal that no use case decided: a wrong argument, an unknown tool, something unforeseen."""
 
         def body() -> None:
-            self._record_refusal(caller, operation, arguments, error)
+            self._record_refusal(caller, operation, arguments, error, incident)
 
         await anyio.to_thread.run_sync(body)
 
@@ -212,6 +218,10 @@ class RollbackService:
                 self._settled.set()
                 self._settled = anyio.Event()
 
+    def new_incident(self) -> str:
+        """A fresh id by which what the caller is told, the log and the audit can be brought together."""
+        return self._desk.new_id()
+
     async def settle(self) -> None:
         """Wait until nothing is under way."""
         while self._busy:
@@ -228,8 +238,14 @@ class RollbackService:
         return shown(text.replace(f"{self._desk.view.home}/", "~/"), "")
 
     def _record_refusal(
-        self, caller: Caller, operation: str, arguments: Mapping[str, object], error: RollbackError
+        self,
+        caller: Caller,
+        operation: str,
+        arguments: Mapping[str, object],
+        error: RollbackError,
+        incident: str = "",
     ) -> None:
+        details = {"operation": operation, "arguments_sha256": _digest(arguments)}
         draft = AuditDraft(
             event_type=EventType.REFUSED,
             status=EventStatus.REFUSED,
@@ -237,7 +253,7 @@ class RollbackService:
             user_root=self._desk.view.user_root,
             project=self._desk.view.project,
             error=error.code,
-            details={"operation": operation, "arguments_sha256": _digest(arguments)},
+            details=details | ({"incident": incident} if incident else {}),
         )
         # An audit that cannot be written is one of the things that are refused; the caller is told that, not this.
         with suppress(RollbackError):

@@ -6,7 +6,7 @@ from stravinsky_rollback_mcp.core.components import BY_NAME, COMPONENTS, EXCLUDE
 from stravinsky_rollback_mcp.core.model import Kind, Scope, View
 
 
-def view(project: str | None = "/work/app", git_root: str | None = "/work/app") -> View:
+def view(project: str | None = "/srv/app", git_root: str | None = "/srv/app") -> View:
     """A view as the configuration makes it."""
     return view_of(home="/home/u", user_root="/home/u/.claude", project=project, git_root=git_root)
 
@@ -22,19 +22,19 @@ def test_a_view_holds_both_scopes() -> None:
         "user.hooks": "/home/u/.claude/hooks",
         "user.commands": "/home/u/.claude/commands",
         "user.settings": "/home/u/.claude/settings.json",
-        "project.hooks": "/work/app/.claude/hooks",
-        "project.commands": "/work/app/.claude/commands",
-        "project.settings": "/work/app/.claude/settings.json",
-        "project.local_settings": "/work/app/.claude/settings.local.json",
+        "project.hooks": "/srv/app/.claude/hooks",
+        "project.commands": "/srv/app/.claude/commands",
+        "project.settings": "/srv/app/.claude/settings.json",
+        "project.local_settings": "/srv/app/.claude/settings.local.json",
     }
 
 
 def test_local_settings_lie_at_the_git_root() -> None:
     """Claude Code 2.1.211 and later read them there, and everything else in the project (design)."""
-    seen = paths(view("/work/mono/app", "/work/mono"))
-    assert seen["project.local_settings"] == "/work/mono/.claude/settings.local.json"
-    assert seen["project.settings"] == "/work/mono/app/.claude/settings.json"
-    assert paths(view("/work/app", None))["project.local_settings"] == "/work/app/.claude/settings.local.json"
+    seen = paths(view("/srv/mono/app", "/srv/mono"))
+    assert seen["project.local_settings"] == "/srv/mono/.claude/settings.local.json"
+    assert seen["project.settings"] == "/srv/mono/app/.claude/settings.json"
+    assert paths(view("/srv/app", None))["project.local_settings"] == "/srv/app/.claude/settings.local.json"
 
 
 def test_without_a_project_local_settings_are_the_persons() -> None:

@@ -29,7 +29,7 @@ USER_ROOT = "/home/u/.claude"
 Digests = Mapping[str, str]
 
 
-def view(project: str | None = "/work/a", user_root: str = USER_ROOT) -> View:
+def view(project: str | None = "/srv/a", user_root: str = USER_ROOT) -> View:
     """One caller's view."""
     return view_of(home="/home/u", user_root=user_root, project=project, git_root=None)
 
@@ -51,7 +51,7 @@ class Store:
         event_type: EventType,
         live: Digests,
         *,
-        project: str | None = "/work/a",
+        project: str | None = "/srv/a",
         user_root: str = USER_ROOT,
         restores: int | None = None,
     ) -> None:
@@ -75,17 +75,17 @@ class Store:
         """Where a view stands."""
         return history.timeline(self.records, of or view())
 
-    def backup(self, live: Digests, project: str | None = "/work/a") -> None:
+    def backup(self, live: Digests, project: str | None = "/srv/a") -> None:
         """A backup of what is live."""
         self.add(EventType.BACKUP_CREATED, live, project=project)
 
-    def roll(self, live: Digests, to: Digests, project: str | None = "/work/a") -> dict[str, str]:
+    def roll(self, live: Digests, to: Digests, project: str | None = "/srv/a") -> dict[str, str]:
         """A rollback: what is live is kept first."""
         self.backup(live, project)
         self.add(EventType.MANUAL_ROLLBACK, {**live, **to}, project=project)
         return {**live, **to}
 
-    def walk(self, live: Digests, operation: EventType, project: str | None = "/work/a") -> tuple[Walk, dict[str, str]]:
+    def walk(self, live: Digests, operation: EventType, project: str | None = "/srv/a") -> tuple[Walk, dict[str, str]]:
         """An undo or redo of one project; returns the step and what is live after it."""
         move = history.undo if operation is EventType.UNDO else history.redo
         step = move(self.timeline(view(project)), live, frozenset(self.held), project)
@@ -246,7 +246,7 @@ def test_what_the_next_undo_takes_back_is_known_before(script: list[tuple[str, s
             if step.next_undo is None:
                 assert refusal(store, live, EventType.UNDO) is Code.NOTHING_TO_UNDO
             else:
-                further = history.undo(store.timeline(), live, frozenset(store.held), "/work/a")
+                further = history.undo(store.timeline(), live, frozenset(store.held), "/srv/a")
                 assert further.taken_back is not None
                 assert further.taken_back.seq == step.next_undo.seq
 
@@ -263,8 +263,8 @@ def test_an_undo_that_had_to_leave_something_in_place_goes_on_all_the_same() -> 
     found = store.timeline()
     assert ([item.digests["user.hooks"] for item in found.states], found.cursor) == (["A", "B+", "C"], 1)
     held = frozenset(store.held)
-    assert history.undo(found, state("B+"), held, "/work/a").state.digests == state("A")
-    assert history.redo(found, state("B+"), held, "/work/a").state.digests == state("C")
+    assert history.undo(found, state("B+"), held, "/srv/a").state.digests == state("A")
+    assert history.redo(found, state("B+"), held, "/srv/a").state.digests == state("C")
 
 
 def test_a_state_that_differs_only_in_what_has_to_stay_is_passed_over() -> None:
@@ -273,18 +273,18 @@ def test_a_state_that_differs_only_in_what_has_to_stay_is_passed_over() -> None:
     for digest in "ABC":
         store.backup(state(digest))
     held = frozenset(store.held)
-    first = history.undo(store.timeline(), state("C"), held, "/work/a")
+    first = history.undo(store.timeline(), state("C"), held, "/srv/a")
     stands = history.arrived(store.timeline(), first.state, state("C"))
     assert stands.current is not None
     assert (stands.current.seq, stands.current.digests) == (2, state("C"))
-    assert history.undo(stands, state("C"), held, "/work/a").state.digests == state("A")
+    assert history.undo(stands, state("C"), held, "/srv/a").state.digests == state("A")
 
 
 def refusal(store: Store, live: Digests, operation: EventType) -> Code | None:
     """The code with which a step would be refused; the refusal says what to do instead."""
     move = history.undo if operation is EventType.UNDO else history.redo
     try:
-        move(store.timeline(), live, frozenset(store.held), "/work/a")
+        move(store.timeline(), live, frozenset(store.held), "/srv/a")
     except RollbackError as error:
         return error.code if error.hint else None
     return None
@@ -299,10 +299,10 @@ def test_states_that_no_backup_holds_are_passed_over_and_named() -> None:
     for digest in "ABC":
         store.backup(state(digest))
     held = frozenset(store.held - {("user.hooks", "B")})
-    back = history.undo(store.timeline(), state("C"), held, "/work/a")
+    back = history.undo(store.timeline(), state("C"), held, "/srv/a")
     assert (back.state.digests["user.hooks"], back.unavailable) == ("A", ("v2",))
     store.add(EventType.UNDO, state("A"), restores=1)
-    forward = history.redo(store.timeline(), state("A"), held, "/work/a")
+    forward = history.redo(store.timeline(), state("A"), held, "/srv/a")
     assert (forward.state.digests["user.hooks"], forward.unavailable) == ("C", ("v2",))
 
 
@@ -313,7 +313,7 @@ def test_an_edit_over_a_state_that_is_gone_is_not_found() -> None:
     store.backup(state("B"))
     held = frozenset(store.held - {("user.hooks", "B")})
     with pytest.raises(RollbackError) as refused:
-        history.undo(store.timeline(), state("C"), held, "/work/a")
+        history.undo(store.timeline(), state("C"), held, "/srv/a")
     assert refused.value.code is Code.NOT_FOUND
 
 
@@ -322,7 +322,7 @@ def test_the_earliest_state_is_named() -> None:
     store = Store()
     store.backup(state("A"))
     with pytest.raises(RollbackError, match=r"2026-11-23T09:00:00\.001Z \(v1\)"):
-        history.undo(store.timeline(), state("A"), frozenset(store.held), "/work/a")
+        history.undo(store.timeline(), state("A"), frozenset(store.held), "/srv/a")
 
 
 def test_an_empty_store_knows_nothing() -> None:
@@ -339,32 +339,32 @@ def test_another_projects_change_of_the_user_scope_is_a_state_here_too() -> None
     """History 4: undo names whose change it takes back; the other project's own files are not seen."""
     store = Store()
     store.backup(state("A", "mine"))
-    store.roll(state("A", "theirs"), {"user.hooks": "B"}, project="/work/b")
+    store.roll(state("A", "theirs"), {"user.hooks": "B"}, project="/srv/b")
     here = store.timeline().current
     assert here is not None
-    assert (here.project, dict(here.digests)) == ("/work/b", state("B", "mine"))
-    step = history.undo(store.timeline(), state("B", "mine"), frozenset(store.held), "/work/a")
-    assert [item.project for item in step.foreign] == ["/work/b"]
+    assert (here.project, dict(here.digests)) == ("/srv/b", state("B", "mine"))
+    step = history.undo(store.timeline(), state("B", "mine"), frozenset(store.held), "/srv/a")
+    assert [item.project for item in step.foreign] == ["/srv/b"]
     assert dict(step.state.digests) == state("A", "mine")
 
 
 def test_a_change_of_ones_own_is_not_foreign() -> None:
     """Nothing is asked for what this project did itself."""
     store = Store()
-    store.backup(state("A"), "/work/b")
+    store.backup(state("A"), "/srv/b")
     store.backup(state("A"))
     live = store.roll(state("A"), {"user.hooks": "B"})
-    assert history.undo(store.timeline(), live, frozenset(store.held), "/work/a").foreign == ()
+    assert history.undo(store.timeline(), live, frozenset(store.held), "/srv/a").foreign == ()
 
 
 def test_redo_over_another_projects_state_names_it() -> None:
     """What was undone may have been somebody else's change: bringing it again says so."""
     store = Store()
     store.backup(state("A"))
-    store.roll(state("A"), {"user.hooks": "B"}, project="/work/b")
+    store.roll(state("A"), {"user.hooks": "B"}, project="/srv/b")
     _, live = store.walk(state("B"), EventType.UNDO)
-    step = history.redo(store.timeline(), live, frozenset(store.held), "/work/a")
-    assert [item.project for item in step.foreign] == ["/work/b"]
+    step = history.redo(store.timeline(), live, frozenset(store.held), "/srv/a")
+    assert [item.project for item in step.foreign] == ["/srv/b"]
 
 
 def test_another_projects_undo_moves_no_cursor_here() -> None:
@@ -374,8 +374,8 @@ def test_another_projects_undo_moves_no_cursor_here() -> None:
     store.backup(state("B"))
     _, live = store.walk(state("B"), EventType.UNDO)
     theirs = {"user.hooks": "C", "project.hooks": "q"}
-    store.backup(theirs, "/work/b")
-    store.add(EventType.UNDO, {"user.hooks": "B", "project.hooks": "q"}, project="/work/b", restores=2)
+    store.backup(theirs, "/srv/b")
+    store.add(EventType.UNDO, {"user.hooks": "B", "project.hooks": "q"}, project="/srv/b", restores=2)
     assert live == state("A")
     found = store.timeline()
     assert [item.digests["user.hooks"] for item in found.states] == ["A", "C", "B"]
@@ -421,11 +421,11 @@ def test_records_without_a_state_and_repeated_states_change_nothing() -> None:
                 status=EventStatus.REFUSED,
                 actor=Actor(kind="terminal"),
                 user_root=USER_ROOT,
-                project="/work/a",
+                project="/srv/a",
             ),
         )
     )
-    assert history.redo(store.timeline(), live, frozenset(store.held), "/work/a").state.digests == state("B")
+    assert history.redo(store.timeline(), live, frozenset(store.held), "/srv/a").state.digests == state("B")
 
 
 def test_what_cannot_be_looked_at_is_not_an_edit() -> None:

@@ -22,7 +22,7 @@ views = st.builds(
 )
 ONE = Latest(
     user_root="/home/u/.claude",
-    project="/work/caf\udce9",
+    project="/srv/caf\udce9",
     version="v1",
     looked_at="2026-11-23T09:00:00.000Z",
     digests={"user.hooks": "00"},

@@ -78,7 +78,7 @@ MANIFEST = Manifest(
     python_version="3.11.7",
     system="Linux 6.1",
     user_root="/home/u/.claude",
-    project=f"/work/{ODD}",
+    project=f"/srv/{ODD}",
     previous_version="v0",
     targets=(
         HOOKS,

@@ -26,7 +26,7 @@ from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 HOOKS = Target(scope=Scope.USER, component="hooks", kind=Kind.DIRECTORY, path="/home/u/.claude/hooks")
 SETTINGS = Target(scope=Scope.USER, component="settings", kind=Kind.FILE, path="/home/u/.claude/settings.json")
-VIEW = view_of(home="/home/u", user_root="/home/u/.claude", project="/work/app", git_root=None)
+VIEW = view_of(home="/home/u", user_root="/home/u/.claude", project="/srv/app", git_root=None)
 ACTIONS = {"none", "create", "replace", "remove"}
 
 names = st.sampled_from(["a", "b", "a.b", "a-b", "caf\udce9"])
@@ -246,7 +246,7 @@ def plan_id(
     operation: EventType = EventType.MANUAL_ROLLBACK,
     live: Tree = ABSENT,
     backup: Tree = ABSENT,
-    project: str | None = "/work/app",
+    project: str | None = "/srv/app",
     version: str = "v1",
     lines: tuple[str, ...] = (),
 ) -> str:
@@ -264,7 +264,7 @@ def test_a_plan_id_is_of_exactly_one_change_of_exactly_one_state() -> None:
         plan_id(operation=EventType.UNDO),
         plan_id(live=top),
         plan_id(backup=top),
-        plan_id(project="/work/other"),
+        plan_id(project="/srv/other"),
         plan_id(project=None),
         plan_id(version="v2"),
         plan_id(lines=("allow rule added",)),

@@ -11,7 +11,7 @@ from stravinsky_rollback_mcp.core.model import Kind, View
 from stravinsky_rollback_mcp.core.selection import Part, parts_of
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
-VIEW = view_of(home="/home/u", user_root="/home/u/.claude", project="/work/app", git_root="/work/app")
+VIEW = view_of(home="/home/u", user_root="/home/u/.claude", project="/srv/app", git_root="/srv/app")
 IDS = {target.id: target for target in VIEW.targets}
 
 names = st.text("ab.-_ é\udce9~", min_size=1, max_size=4).filter(lambda name: name not in {".", ".."})
@@ -76,7 +76,7 @@ def test_a_folder_above_targets_names_them_all() -> None:
     user = [(name, "") for name in IDS if name.startswith("user.")]
     project = [(name, "") for name in IDS if name.startswith("project.")]
     assert chosen("~/.claude") == chosen("/home/u/.claude/") == chosen("/home") == user
-    assert chosen("/work/app") == chosen("/work/app/.claude") == chosen(".claude") == project
+    assert chosen("/srv/app") == chosen("/srv/app/.claude") == chosen(".claude") == project
 
 
 def test_a_target_is_named_once_however_often_it_is_written() -> None:
@@ -87,9 +87,9 @@ def test_a_target_is_named_once_however_often_it_is_written() -> None:
 
 def test_the_local_settings_of_a_repository_are_found_by_their_name() -> None:
     """Claude Code reads them at the git root, although the project is a folder below it (since 2.1.211)."""
-    view = view_of(home="/home/u", user_root="/home/u/.claude", project="/work/app/part", git_root="/work/app")
+    view = view_of(home="/home/u", user_root="/home/u/.claude", project="/srv/app/part", git_root="/srv/app")
     assert chosen("settings.local.json", view=view) == [("project.local_settings", "")]
-    assert chosen("/work/app/.claude/settings.local.json", view=view) == [("project.local_settings", "")]
+    assert chosen("/srv/app/.claude/settings.local.json", view=view) == [("project.local_settings", "")]
 
 
 def test_one_scope_is_never_ambiguous() -> None:

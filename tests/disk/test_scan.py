@@ -725,7 +725,7 @@ def test_a_projects_links_may_not_leave_it(home: Path, project: Path, level: str
 
 
 def test_a_name_that_begins_like_the_project_is_outside(home: Path, project: Path) -> None:
-    """Hostile input: /work/app-evil is not below /work/app, though the text begins alike (CVE-2025-53110's fault)."""
+    """Hostile input: /srv/app-evil is not below /srv/app, though the text begins alike (CVE-2025-53110's fault)."""
     evil = project.with_name(project.name + "-evil")
     build(evil, {"hooks": {"a": "x"}})
     build(project, {".claude": {"hooks": Link(str(evil / "hooks"))}})
