@@ -27,7 +27,6 @@ from stravinsky_rollback_mcp.server.wire import CappedLines, FirstReply, complai
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
 
-    from stravinsky_rollback_mcp import schema as schema
     from stravinsky_rollback_mcp.service import Caller, RollbackService
 
 NAME = "config-rollback"
@@ -75,16 +74,14 @@ class RollbackServer:
 
     @property
     def service(self) -> "RollbackService":
-        """The service, made on first use."""
+        """The service, made on first use; on the event loop only, so that there is one."""
         if self._service is None:
-            from stravinsky_rollback_mcp.service import RollbackService
-
-            self._service = RollbackService(self._config)
+            self._service = _import_service()(self._config)
         return self._service
 
     async def begin_session(self) -> None:
         """What is done once a client is there: end what was interrupted, and back up a state that is new."""
-        await anyio.to_thread.run_sync(lambda: self.service)
+        await anyio.to_thread.run_sync(_import_service)
         caller = self._caller("server", "session start", "create_backup")
         try:
             await self.service.resume(caller)
@@ -202,6 +199,13 @@ class RollbackServer:
                 # The thread that reads standard input cannot be interrupted: leaving by the front door would wait for
                 # the client to close it, until the client kills us.
                 os._exit(0)
+
+
+def _import_service() -> type["RollbackService"]:
+    """Take the time that the import needs off the event loop, which has a first reply to deliver."""
+    from stravinsky_rollback_mcp.service import RollbackService
+
+    return RollbackService
 
 
 def _refusal(error: RollbackError) -> types.CallToolResult:
