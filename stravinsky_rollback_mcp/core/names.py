@@ -2,13 +2,15 @@
 
 import posixpath
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
 
 from stravinsky_rollback_mcp.core.codec.text import name_bytes
 from stravinsky_rollback_mcp.core.model import Kind
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", re.ASCII)
+_DRIVE = re.compile(r"[A-Za-z]:", re.ASCII)
 _OURS = (".pre_rollback", ".pre_undo", ".pre_redo", ".pre_update", ".rescue")
 _RESERVED = frozenset({"latest", "live"})
 _DEVICES = frozenset(
@@ -60,6 +62,16 @@ def leads_out(path: str, link: str) -> bool:
     """Whether a link at ``path`` in a tree leads, by its text, out of that tree."""
     place = posixpath.normpath(posixpath.join(posixpath.dirname(path), link))
     return place == ".." or place.startswith(("../", "/"))
+
+
+def spelling_problem(path: str, known: Iterable[str]) -> str:
+    """Why a name that nobody listed is a trap on some system, or the empty text: it reads as another path there."""
+    if "\\" in path or _DRIVE.match(path):
+        return "a name with a drive letter or backslashes"
+    folded = unicodedata.normalize("NFC", path).casefold()
+    if any(unicodedata.normalize("NFC", name).casefold() == folded for name in known):
+        return "a name that differs from another only by case or normal form"
+    return ""
 
 
 def archive_name(target_id: str, kind: Kind) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from stravinsky_rollback_mcp.core import tar
 from stravinsky_rollback_mcp.core.codec.text import name_bytes
 from stravinsky_rollback_mcp.core.model import Entry, EntryType, Kind, StoredTarget
-from stravinsky_rollback_mcp.core.names import path_problem
+from stravinsky_rollback_mcp.core.names import path_problem, spelling_problem
 from stravinsky_rollback_mcp.disk.atomic import PRIVATE_FILE, Files
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
@@ -160,7 +160,8 @@ def _unpack_members(source: "_Source", stored: StoredTarget, place: Callable[[En
         name = name.removesuffix(b"/") if member.is_folder else name
         entry = listed.get(name)
         if entry is None:
-            problem = path_problem(name.decode("utf-8", "surrogateescape"))
+            text = name.decode("utf-8", "surrogateescape")
+            problem = path_problem(text) or spelling_problem(text, (known.path for known in listed.values()))
             raise tar.unsafe(problem) if problem else _mismatch(stored, "a member that its manifest does not list")
         if name not in missing:
             raise tar.unsafe("a member twice")

@@ -154,7 +154,7 @@ class Store:
         manifest = manifest_codec.decode(content)
         if manifest.version != version:
             raise RollbackError(
-                Code.MANIFEST_INVALID, f"the manifest of {version} is another backup's.", "choose another backup."
+                Code.ARCHIVE_MISMATCH, f"the manifest of {version} is another backup's.", "choose another backup."
             )
         stored_bytes = len(content) + sum(target.archive_size_bytes for target in manifest.targets)
         return Opened(manifest=manifest, sha256=hashlib.sha256(content).hexdigest(), stored_bytes=stored_bytes)

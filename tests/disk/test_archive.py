@@ -413,7 +413,7 @@ HOSTILE: dict[str, tuple[Code, bytes]] = {
     "member surplus": (Code.ARCHIVE_MISMATCH, b"".join((*SMALL, member(b"more", b"x")))),
     "folder surplus": (Code.ARCHIVE_MISMATCH, b"".join((*SMALL, member(b"more", None)))),
     "member renamed": (Code.ARCHIVE_MISMATCH, b"".join((member(b"b", b"alpha"), *SMALL[1:]))),
-    "name in another case": (Code.ARCHIVE_MISMATCH, b"".join((member(b"A", b"alpha"), *SMALL[1:]))),
+    "name in another case": (Code.ARCHIVE_UNSAFE, b"".join((member(b"A", b"alpha"), *SMALL[1:]))),
     "the link as a file": (Code.ARCHIVE_MISMATCH, b"".join((*SMALL, member(b"link", b"a")))),
     "member shorter": (Code.ARCHIVE_MISMATCH, b"".join((member(b"a", b"alph"), *SMALL[1:]))),
     "member longer": (Code.ARCHIVE_MISMATCH, b"".join((member(b"a", b"alphas"), *SMALL[1:]))),
