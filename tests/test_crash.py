@@ -117,6 +117,7 @@ def test_killed_anywhere_all_targets_are_old_or_all_are_new(world: World, situat
         world.resume()
         is_new = judge(case, (at, case.calls[at - 1]))
         assert not world.resume().recovered
+        assert list(world.store.rglob("*.tmp")) == []
         states["new" if is_new else "old"] += 1
     tell(f"killed in {situation}", states)
     assert sum(states.values()) == len(case.calls)

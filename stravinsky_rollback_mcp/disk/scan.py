@@ -331,7 +331,8 @@ class _Walk:
         return f"{self._top}/{path}" if path else self._top
 
     def _trouble(self, path: str, error: OSError) -> Exception:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+        # EINVAL: a link that is none any more when it is read.
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL):
             return ChangedWhileReadError(self._full(path))
         return _unreadable(self._full(path), error)
 
