@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # Path → (type, mode, bytes or link text): everything that a restore must bring back.
 Snapshot = Mapping[bytes, tuple[str, int, bytes]]
 
-_PROJECT = b"work/app"
+_PROJECT = b"src/app"
 _TARGETS = (b".claude/hooks", b".claude/commands", b".claude/settings.json", b".claude/settings.local.json")
 _PROTECTED = (*_TARGETS, *(os.path.join(_PROJECT, target) for target in _TARGETS))
 _TIMEOUT_SECONDS = 60.0
@@ -133,7 +133,7 @@ def _break(stage: _Stage) -> tuple[str, ...]:
         "an installer empties the folder ~/.claude/commands/git",
         "a copy loses the executable bit of ~/.claude/hooks/notify.sh",
         "a full disk cuts ~/.claude/settings.json short: no longer JSON",
-        "another session writes ~/work/app/.claude/settings.json without hooks",
+        "another session writes ~/src/app/.claude/settings.json without hooks",
     )
 
 
@@ -192,7 +192,7 @@ class _Demonstration:
             env={"HOME": self._folder, "STRAVINSKY_BACKUP_ON_SESSION_START": "false"},
             cwd=os.fsdecode(self._stage.project),
         )
-        self._tell(f"A made-up home in {self._folder}, with a project in ~/work/app", "bold")
+        self._tell(f"A made-up home in {self._folder}, with a project in ~/src/app", "bold")
         self._tell("Compared each time: names, types, modes, link texts and bytes of all of it.")
         failure = ""
         try:
