@@ -5,7 +5,8 @@ The way through the house, in one direction only::
     tool or command -> service -> gather (read disk) -> plan (pure) -> execute (write disk) -> result -> schema
 
 ``errors``   the one error, and the one table of its codes
-``core``     the rules, pure: ``model`` (the values), ``components`` (what is protected), ``names``, ``times``,
+``core``     the rules, pure: ``model`` (the values), ``components`` (what is protected), ``policy`` (what may be
+             set), ``names``, ``times``,
              ``tar``, ``codec`` (every format on disk, both ways), ``diff``, ``selection``, ``plan``, ``history`` (undo
              and redo), ``security_changes`` (what asks first), ``outcome`` (what the use cases return)
 ``disk``     synchronous I/O: ``atomic`` (the only writer), ``lock``, ``scan`` (live targets) with ``stillness``,
@@ -24,5 +25,6 @@ do; a *slot* a staged or displaced tree beside its target; the *journal* records
 *audit* is the chain of everything that was done, refused or found; *drift* is a change that was not ours.
 
 Where something new belongs: a component is a row in ``core/components.py``; a tool is a service method, a model in
-``schema.py``, a row in ``server.py`` and a command; a step of the protocol is in ``disk/execute.py``, and nowhere else.
+``schema``, a row in ``server/tools.py`` and a command; a step of the protocol is in ``disk/execute.py``, and nowhere
+else.
 """

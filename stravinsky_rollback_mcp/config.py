@@ -4,7 +4,6 @@ Nothing inside a project is ever read as our own configuration. Bad values are r
 or field, before anything else happens.
 """
 
-import difflib
 import os
 import sys
 from collections.abc import Mapping
@@ -14,31 +13,45 @@ from typing import cast
 from stravinsky_rollback_mcp.core.codec.text import from_json
 from stravinsky_rollback_mcp.core.components import view_of
 from stravinsky_rollback_mcp.core.model import Limits, View
+from stravinsky_rollback_mcp.core.policy import (
+    DEFAULTS,
+    VERSION,
+    Policy,
+    changed,
+    is_ignored_from_environment,
+    parsed,
+    unknown,
+)
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
-VERSION = "1.0"
+FILE = "config.json"
 _MAX_BYTES = 1 << 20
-_LARGEST = 999_999_999  # no clock or counter overflows below it
-
-# section → field → default. The type of the default is the type of the field.
-DEFAULTS: Mapping[str, Mapping[str, bool | int]] = {
-    "backup": {"on_session_start": True, "max_file_size_mb": 64, "max_entries": 200_000, "max_depth": 64},
-    "safety": {"lock_timeout_seconds": 5},
+# Two fields that are set so often that they have a short name beside ``STRAVINSKY_<SECTION>_<FIELD>``.
+_SHORT_NAMES: Mapping[str, str] = {
+    "STRAVINSKY_AUTO_ROLLBACK": "update.auto_rollback_on_failure",
+    "STRAVINSKY_AUDIT_RETENTION_DAYS": "audit.log_retention_days",
 }
-# Folders are walked by recursion, one open handle each, and a path must fit into an archive's long name (64 KiB).
-_LARGEST_OF = {("backup", "max_depth"): 200}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What one process works with; paths are absolute."""
+    """What one process works with; paths are absolute. ``warnings`` tell of overrides that were not followed."""
 
     view: View
     store: str
     session_id: str
-    limits: Limits
-    on_session_start: bool
-    lock_timeout_seconds: int
+    policy: Policy
+    warnings: tuple[str, ...]
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds of one capture or extraction."""
+        backup = self.policy.backup
+        return Limits(
+            max_file_size_bytes=backup.max_file_size_mb << 20,
+            max_entries=backup.max_entries,
+            max_depth=backup.max_depth,
+        )
 
 
 def of_process(*, for_terminal: bool, project: str | None = None, store: str | None = None) -> Config:
@@ -70,18 +83,13 @@ def load(
     except FileNotFoundError as error:
         raise _untrusted("the working directory was deleted", "change to a folder that exists") from error
     store_path = os.path.normpath(os.path.join(cwd, store) if store else os.path.join(home, ".stravinsky/rollback"))
-    values = _values(f"{store_path}/config.json", environ)
+    policy, warnings = _overridden(_stored_policy(f"{store_path}/{FILE}"), environ)
     return Config(
         view=_view(home, os.path.normpath(user_root), _project(environ, home, cwd, project, for_terminal=for_terminal)),
         store=store_path,
         session_id=environ.get("CLAUDE_CODE_SESSION_ID", "")[:200],
-        limits=Limits(
-            max_file_size_bytes=values["backup", "max_file_size_mb"] << 20,
-            max_entries=values["backup", "max_entries"],
-            max_depth=values["backup", "max_depth"],
-        ),
-        on_session_start=bool(values["backup", "on_session_start"]),
-        lock_timeout_seconds=values["safety", "lock_timeout_seconds"],
+        policy=policy,
+        warnings=warnings,
     )
 
 
@@ -125,25 +133,29 @@ def _view(home: str, user_root: str, project: str) -> View:
     )
 
 
-def _values(path: str, environ: Mapping[str, str]) -> dict[tuple[str, str], int]:
-    values = {(section, field): value for section, fields in DEFAULTS.items() for field, value in fields.items()}
-    for (section, field), value in _stored_values(path).items():
-        values[section, field] = _checked(f"{section}.{field} in config.json", value, section, field)
-    for section, field in values:
-        name = f"STRAVINSKY_{section}_{field}".upper()
+def _overridden(policy: Policy, environ: Mapping[str, str]) -> tuple[Policy, tuple[str, ...]]:
+    names = {f"STRAVINSKY_{key.replace('.', '_')}".upper(): key for key in DEFAULTS}
+    warnings: list[str] = []
+    for name, key in (*names.items(), *_SHORT_NAMES.items()):
         if name in environ:
-            values[section, field] = _checked(name, _parsed(environ[name]), section, field)
-    return values
+            value = parsed(environ[name])
+            wanted = changed(policy, key, value, source=name)
+            if is_ignored_from_environment(key, value):
+                warnings.append(f"{name} is ignored: only {FILE} can switch off {key}.")
+            else:
+                policy = wanted
+    return policy, tuple(warnings)
 
 
-def _stored_values(path: str) -> dict[tuple[str, str], object]:
+def _stored_policy(path: str) -> Policy:
+    """What ``config.json`` says, over the defaults."""
     try:
         # Non-blocking: a FIFO in its place must not hold the start for ever.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(handle, "rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except FileNotFoundError:
-        return {}
+        return Policy()
     except OSError as error:
         raise RollbackError(Code.STORE_UNTRUSTED, "config.json cannot be read.", "mend its permissions.") from error
     try:
@@ -152,43 +164,22 @@ def _stored_values(path: str) -> dict[tuple[str, str], object]:
         raise RollbackError(
             Code.INVALID_ARGUMENT, f"config.json is not of the agreed form: {error}.", "mend it, or move it away."
         ) from error
-    found: dict[tuple[str, str], object] = {}
     if members.pop("version", None) != VERSION:
         raise RollbackError(
             Code.UNSUPPORTED_VERSION, f'config.json does not say "version": "{VERSION}".', "write that into it."
         )
-    for section, fields in members.items():
-        if section not in DEFAULTS:
-            raise _unknown(section, list(DEFAULTS))
-        if not isinstance(fields, dict):
+    policy = Policy()
+    sections = {key.partition(".")[0] for key in DEFAULTS}
+    for section, given in members.items():
+        if section not in sections:
+            raise unknown(section)
+        if not isinstance(given, dict):
             raise RollbackError(
                 Code.INVALID_ARGUMENT, f"{section} in config.json is not a JSON object.", "correct it and start again."
             )
-        for field, value in cast("dict[str, object]", fields).items():
-            if field not in DEFAULTS[section]:
-                raise _unknown(f"{section}.{field}", [f"{section}.{known}" for known in DEFAULTS[section]])
-            found[section, field] = value
-    return found
-
-
-def _unknown(name: str, known: list[str]) -> RollbackError:
-    nearest = difflib.get_close_matches(name, known, n=1) or known
-    return RollbackError(
-        Code.INVALID_ARGUMENT, f"config.json has no section or field {name!a}.", f"did you mean {', '.join(nearest)}?"
-    )
-
-
-def _parsed(text: str) -> object:
-    words: dict[str, object] = {"true": True, "false": False}
-    if text.lower() in words:
-        return words[text.lower()]
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(_LARGEST)) else text
-
-
-def _checked(name: str, value: object, section: str, field: str) -> int:
-    is_truth = isinstance(DEFAULTS[section][field], bool)
-    largest = _LARGEST_OF.get((section, field), _LARGEST)
-    if not isinstance(value, int) or isinstance(value, bool) != is_truth or not (is_truth or 1 <= value <= largest):
-        wanted = "true or false" if is_truth else f"a whole number from 1 to {largest}"
-        raise RollbackError(Code.INVALID_ARGUMENT, f"{name} is not {wanted}.", "correct it and start again.")
-    return value
+        for field, value in cast("dict[str, object]", given).items():
+            key = f"{section}.{field}"
+            if key not in DEFAULTS:
+                raise unknown(key)
+            policy = changed(policy, key, value, source=f"{key} in config.json")
+    return policy

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from support.tree import Link, build
 
-from stravinsky_rollback_mcp.config import DEFAULTS, Config, load
+from stravinsky_rollback_mcp.config import Config, load
+from stravinsky_rollback_mcp.core.policy import DEFAULTS, Policy
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 
@@ -23,6 +24,11 @@ def loaded(
 ) -> Config:
     """The configuration with only these variables set."""
     return load({"HOME": str(home), **variables}, for_terminal=for_terminal, project=project, store=store)
+
+
+def overridden(home: Path, key: str, value: str) -> Config:
+    """The configuration with one field set by its variable."""
+    return load({"HOME": str(home), variable(key): value}, for_terminal=False)
 
 
 def refusal(environ: dict[str, str], *, project: str | None = None) -> RollbackError:
@@ -60,7 +66,7 @@ def test_the_defaults_are_those_of_claude_code(home: Path, project: Path) -> Non
         200_000,
         64,
     )
-    assert (config.on_session_start, config.lock_timeout_seconds, config.session_id) == (True, 5, "")
+    assert (config.policy, config.warnings, config.session_id) == (Policy(), (), "")
     assert not (home / ".stravinsky").exists(), "looking makes nothing"
 
 
@@ -266,20 +272,30 @@ def test_the_server_does_not_search(home: Path, project: Path, monkeypatch: pyte
 
 # --- limits --------------------------------------------------------------------------------------------------------
 
-NUMBERS = [(section, field) for section, fields in DEFAULTS.items() for field in fields if field != "on_session_start"]
+NUMBERS = [key for key, value in DEFAULTS.items() if type(value) is int]
+TRUTHS = [key for key, value in DEFAULTS.items() if type(value) is bool]
+GUARDS = [
+    *("backup.verify_on_creation", "update.pre_update_checks_enabled", "update.post_update_verification_enabled"),
+    *("update.auto_rollback_on_failure", "audit.enable_audit_logging", "audit.tamper_detection_enabled"),
+]
 
 
-def variable(section: str, field: str) -> str:
+def variable(key: str) -> str:
     """The variable that overrides a field."""
-    return f"STRAVINSKY_{section}_{field}".upper()
+    return f"STRAVINSKY_{key.replace('.', '_')}".upper()
 
 
-@pytest.mark.parametrize(("section", "field"), NUMBERS)
+def set_in(config: Config, key: str) -> object:
+    """The value of one field."""
+    section, _, field = key.partition(".")
+    return getattr(getattr(config.policy, section), field)
+
+
+@pytest.mark.parametrize("key", NUMBERS)
 @pytest.mark.parametrize(
     "value",
     [
         "",
-        "0",
         "-1",
         "1.5",
         "1e3",
@@ -296,33 +312,79 @@ def variable(section: str, field: str) -> str:
     ],
     ids=lambda value: ascii(value)[:14],
 )
-def test_bad_variables_are_refused_by_name(home: Path, section: str, field: str, value: str) -> None:
+def test_bad_variables_are_refused_by_name(home: Path, key: str, value: str) -> None:
     """Hostile input: no value is guessed, no default silently taken, and the value is not repeated."""
-    error = refusal({"HOME": str(home), variable(section, field): value})
+    error = refusal({"HOME": str(home), variable(key): value})
     assert error.code is Code.INVALID_ARGUMENT
-    assert variable(section, field) in error.message
+    assert variable(key) in error.message
     assert len(error.message) < 200
 
 
+ZERO_IS_FINE = (
+    "backup.spot_check_percentage",
+    "recovery.recovery_retry_delay_seconds",
+    "safety.disk_space_threshold_mb",
+)
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+def test_nothing_is_only_a_number_where_it_means_something(home: Path, key: str) -> None:
+    """No check, no wait and no reserve are choices; no backups at all and no entries are not."""
+    if key in ZERO_IS_FINE:
+        assert set_in(overridden(home, key, "0"), key) == 0
+    else:
+        assert refusal({"HOME": str(home), variable(key): "0"}).code is Code.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("key", TRUTHS)
 @pytest.mark.parametrize("value", ["1", "0", "yes", "", "on", " true"])
-def test_truth_is_true_or_false(home: Path, value: str) -> None:
+def test_truth_is_true_or_false(home: Path, key: str, value: str) -> None:
     """``true`` and ``false`` in any case, and nothing that only looks like them (design)."""
-    error = refusal({"HOME": str(home), "STRAVINSKY_BACKUP_ON_SESSION_START": value})
+    error = refusal({"HOME": str(home), variable(key): value})
     assert error.code is Code.INVALID_ARGUMENT
-    assert "STRAVINSKY_BACKUP_ON_SESSION_START" in error.message
-    assert not loaded(home, STRAVINSKY_BACKUP_ON_SESSION_START="False").on_session_start
-    assert loaded(home, STRAVINSKY_BACKUP_ON_SESSION_START="TRUE").on_session_start
+    assert variable(key) in error.message
+
+
+@pytest.mark.parametrize("key", TRUTHS)
+def test_the_environment_switches_off_no_protection(home: Path, key: str) -> None:
+    """A project's settings can set variables: verification, audit and automatic rollback stay on, and it is said."""
+    config = overridden(home, key, "False")
+    assert set_in(config, key) is (key in GUARDS)
+    assert [warning for warning in config.warnings if variable(key) in warning] == list(config.warnings)
+    assert bool(config.warnings) is (key in GUARDS)
+    assert set_in(overridden(home, key, "TRUE"), key) is True
+
+
+def test_the_short_names_are_fields_too(home: Path) -> None:
+    """``STRAVINSKY_AUTO_ROLLBACK`` and ``STRAVINSKY_AUDIT_RETENTION_DAYS`` (contract)."""
+    config = loaded(home, STRAVINSKY_AUDIT_RETENTION_DAYS="7", STRAVINSKY_AUTO_ROLLBACK="false")
+    assert config.policy.audit.log_retention_days == 7
+    assert config.policy.update.auto_rollback_on_failure
+    assert "STRAVINSKY_AUTO_ROLLBACK" in config.warnings[0]
+
+
+@pytest.mark.parametrize("key", GUARDS)
+def test_the_file_may_switch_protection_off(home: Path, key: str) -> None:
+    """It is the person's own, and lies outside every project."""
+    section, _, field = key.partition(".")
+    stored(home, {"version": "1.0", section: {field: False}})
+    assert set_in(loaded(home), key) is False
+
+
+def test_compression_is_what_tar_reads_everywhere(home: Path) -> None:
+    """A word that is not known is refused with those that are."""
+    stored(home, {"version": "1.0", "backup": {"compression": "zstd"}})
+    error = refusal({"HOME": str(home)})
+    assert "backup.compression" in error.message
+    assert "gzip" in error.message
 
 
 def test_variables_stand_above_the_file(home: Path) -> None:
     """Default, then ``config.json``, then the environment."""
     stored(home, {"version": "1.0", "backup": {"max_entries": 7, "max_file_size_mb": 2}, "safety": {}})
     config = loaded(home, STRAVINSKY_BACKUP_MAX_ENTRIES="9", STRAVINSKY_SAFETY_LOCK_TIMEOUT_SECONDS="1")
-    assert (config.limits.max_entries, config.limits.max_file_size_bytes, config.lock_timeout_seconds) == (
-        9,
-        2 << 20,
-        1,
-    )
+    assert (config.limits.max_entries, config.limits.max_file_size_bytes) == (9, 2 << 20)
+    assert config.policy.safety.lock_timeout_seconds == 1
     assert loaded(home).limits.max_entries == 7
     assert loaded(home, store=f"{home}/elsewhere").limits.max_entries == 200_000
 

@@ -11,6 +11,7 @@ from stravinsky_rollback_mcp.schema import (
     Change,
     CreateBackupResult,
     Current,
+    Finding,
     RestoreResult,
     Spoken,
     StatusResult,
@@ -88,6 +89,12 @@ def refusal(console: Console, error: RollbackError) -> None:
         line(console, f"Next: {for_terminal(error.hint)}")
 
 
+def finding(item: Finding) -> str:
+    """One finding on one line."""
+    where = item.path if item.line is None else f"{item.path}:{item.line}"
+    return f"{item.severity} {where}: {item.message}" + (f" Next: {item.fix}" if item.fix else "")
+
+
 # -- backups --------------------------------------------------------------------------------------------------------
 
 
@@ -142,7 +149,7 @@ def _plan(console: Console, answer: RestoreResult) -> None:
     if answer.security_changes or answer.findings or answer.warnings:
         console.print()
     lines(console, "Less safe than now:", (f"! {item}" for item in answer.security_changes), "red")
-    lines(console, "Findings:", answer.findings, "yellow")
+    lines(console, "Findings:", map(finding, answer.findings), "yellow")
     lines(console, "Not restored:", answer.warnings, "yellow")
 
 

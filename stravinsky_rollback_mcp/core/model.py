@@ -108,6 +108,30 @@ class Certainty(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Severity(StrEnum):
+    """How much a finding matters: ``error`` is what Claude Code would not load or would lock or lose a guard over."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """The result of one check: where, what, and what to do; never a value of a setting.
+
+    ``path`` is shown as people see it, ``line`` counts from 1 and is None where there is none.
+    """
+
+    check: str
+    severity: Severity
+    scope: Scope | None
+    path: str
+    line: int | None
+    message: str
+    fix: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One name in a target's tree; the target itself is the entry with the empty path."""

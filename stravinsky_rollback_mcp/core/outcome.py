@@ -1,4 +1,4 @@
-"""What each use case returns. ``schema.py`` shows the same fields to callers; their meaning is described there."""
+"""What each use case returns. ``schema`` shows the same fields to callers; their meaning is described there."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,7 @@ from stravinsky_rollback_mcp.core.model import (
     BackupStatus,
     Chain,
     Change,
+    Finding,
     MadeBy,
     Scope,
     TargetState,
@@ -121,7 +122,7 @@ class Restored:
     safety_backup: str | None
     changes: tuple[Change, ...]
     security_changes: tuple[str, ...]
-    findings: tuple[str, ...]
+    findings: tuple[Finding, ...]
     warnings: tuple[str, ...]
     duration_ms: int
     audit: Anchor

@@ -85,7 +85,7 @@ class RollbackServer:
         caller = self._caller("server", "session start", "create_backup")
         try:
             await self.service.resume(caller)
-            if self._config.on_session_start:
+            if self._config.policy.backup.on_session_start:
                 await self.service.protect(caller)
         except RollbackError as error:
             # It is in the audit; the next call meets the same trouble and tells the model.

@@ -109,7 +109,7 @@ class Desk:
         with exclusive(
             f"{self.store.root}/lock",
             self.files,
-            timeout_seconds=self.config.lock_timeout_seconds,
+            timeout_seconds=self.config.policy.safety.lock_timeout_seconds,
             holder=holder,
         ):
             recovered = self.executor(caller).recover()

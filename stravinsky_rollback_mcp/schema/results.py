@@ -1,117 +1,9 @@
-"""What callers send and get: strict pydantic models, shared by the server's tools and the terminal's ``--json``.
+"""What callers get, read off the use cases' outcomes; a field described here is a promise to programs."""
 
-Arguments refuse what they do not know and coerce nothing. Results are read off the use cases' outcomes, field by
-field; a field described here is a promise to programs.
-"""
+from pydantic import BaseModel, ConfigDict, Field
 
-import difflib
-from collections.abc import Mapping
-from enum import StrEnum
-from typing import Annotated, Literal, TypeVar, cast
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-
-from stravinsky_rollback_mcp.core.model import AuditRecord, EventStatus, EventType
+from stravinsky_rollback_mcp.core.model import AuditRecord
 from stravinsky_rollback_mcp.core.outcome import AuditPage as AuditPageOutcome
-from stravinsky_rollback_mcp.errors import Code, RollbackError
-
-Schema = dict[str, object]
-
-
-def _known_event_type(value: str) -> str:
-    return _known_word(value, EventType)
-
-
-def _known_status(value: str) -> str:
-    return _known_word(value, EventStatus)
-
-
-def _known_word(value: str, words: type[StrEnum]) -> str:
-    if value not in words.__members__.values():
-        raise ValueError("not a known word")  # the enumeration's own error would quote the value
-    return value
-
-
-EventTypeName = Annotated[
-    str, AfterValidator(_known_event_type), Field(json_schema_extra={"enum": [str(item) for item in EventType]})
-]
-StatusName = Annotated[
-    str, AfterValidator(_known_status), Field(json_schema_extra={"enum": [str(item) for item in EventStatus]})
-]
-
-
-class Arguments(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
-
-
-class CreateBackupArguments(Arguments):
-    version: str | None = Field(None, description="Name for it, e.g. v1.2; made up when omitted")
-    note: Annotated[str, Field(max_length=500)] = Field("", description="Why, for people")
-
-
-class ListBackupsArguments(Arguments):
-    limit: Annotated[int, Field(ge=1, le=100)] = 20
-    cursor: str | None = Field(None, description="next_cursor of the page before")
-    path: str | None = Field(None, description="Only backups in which this path changed")
-    detail: bool = Field(default=False, description="With the targets of each")
-    all_projects: bool = False
-
-
-class RollbackToArguments(Arguments):
-    version: str = Field(description="From list_backups")
-    only: list[str] = Field([], description="Paths to bring back, e.g. hooks/guard.py; all when omitted")
-    scope: Literal["user", "project"] | None = None
-    accept: list[str] = Field([], description="The lines of confirm_required that the person agreed to, verbatim")
-    plan_id: str | None = Field(None, description="From dry_run: do exactly that or refuse")
-    dry_run: bool = Field(default=False, description="Only show what would change")
-
-
-class WalkArguments(Arguments):
-    accept: list[str] = Field([], description="The lines of confirm_required that the person agreed to, verbatim")
-    plan_id: str | None = Field(None, description="From dry_run: do exactly that or refuse")
-    dry_run: bool = Field(default=False, description="Only show what would change")
-
-
-class QueryAuditArguments(Arguments):
-    event_type: EventTypeName | None = None
-    version: str | None = None
-    status: StatusName | None = None
-    path: str | None = None
-    since: str | None = Field(None, description="RFC 3339 or 7d, 24h, 30m")
-    until: str | None = None
-    limit: Annotated[int, Field(ge=1, le=500)] = 50
-    cursor: str | None = None
-
-
-Model = TypeVar("Model", bound=Arguments)
-
-
-def arguments_of(model: type[Model], raw: Mapping[str, object]) -> Model:
-    """The validated arguments. Raises ``unknown_argument`` or ``invalid_argument`` without quoting any value."""
-    known = list(model.model_fields)
-    unknown = [name for name in raw if name not in model.model_fields]
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], known, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else f"the arguments are {', '.join(known) or 'none'}."
-        raise RollbackError(Code.UNKNOWN_ARGUMENT, f"there is no argument {unknown[0][:64]!a}.", hint)
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "missing":
-            raise RollbackError(Code.INVALID_ARGUMENT, f"`{name}` is missing.", "give it.") from error
-        if first["type"] == "value_error":
-            words = ", ".join(EventType if name == "event_type" else EventStatus)
-            raise RollbackError(
-                Code.INVALID_ARGUMENT, f"`{name}` is not one of the known words.", f"choose from {words}."
-            ) from error
-        raise RollbackError(
-            Code.INVALID_ARGUMENT, f"`{name}` is not valid: {first['msg']}.", "correct it; nothing is coerced."
-        ) from error
-
-
-# -- results --------------------------------------------------------------------------------------------------------
 
 
 class Result(BaseModel):
@@ -203,6 +95,16 @@ class Change(Result):
     takes_effect: str = Field(description="now, new_session or reload")
 
 
+class Finding(Result):
+    check: str = Field(description="Which check found it")
+    severity: str = Field(description="error, warning or info")
+    scope: str | None = Field(description="user or project; null where it concerns neither")
+    path: str = Field(description="Where")
+    line: int | None = Field(description="Counted from 1; null where there is none")
+    message: str = Field(description="What is wrong; never a value of a setting")
+    fix: str = Field(description="What to do")
+
+
 class Undone(Result):
     operation: str = Field(description="The kind of event, or edit")
     at: str = Field(description="When it happened")
@@ -217,7 +119,7 @@ class RestoreResult(Spoken):
     safety_backup: str | None = Field(description="Holds what was live before")
     changes: list[Change] = Field(description="By target")
     security_changes: list[str] = Field(description="What gets less safe; to be accepted by the person")
-    findings: list[str] = Field(description="What the checks found")
+    findings: list[Finding] = Field(description="What the checks found")
     warnings: list[str] = Field(description="What is not restored")
     duration_ms: int = Field(description="Milliseconds")
     audit: AuditAnchor = Field(description="The audit's newest record")
@@ -348,44 +250,3 @@ def _event(record: AuditRecord) -> Event:
 def _as_utf8(text: str) -> str:
     """The text with a question mark for what JSON cannot carry: a lone surrogate would cost the whole answer."""
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-# -- JSON Schema ----------------------------------------------------------------------------------------------------
-
-
-def lean_schema(model: type[BaseModel], *, for_input: bool) -> Schema:
-    """The model's JSON Schema without what costs bytes in every session and changes nothing for a program.
-
-    Titles go, and from results the descriptions too: those are for the readers of this file.
-    """
-    schema = model.model_json_schema(mode="validation" if for_input else "serialization")
-    return cast("Schema", _lean(schema, for_input=for_input))
-
-
-def _lean(node: object, *, for_input: bool) -> object:
-    if isinstance(node, list):
-        return [_lean(item, for_input=for_input) for item in cast("list[object]", node)]
-    if not isinstance(node, dict):
-        return node
-    members = cast("Schema", node)
-    lean: Schema = {}
-    for key, value in members.items():
-        if key == "title" and isinstance(value, str):
-            continue
-        if key == "default" and value is None:
-            continue
-        if key == "description" and not for_input:
-            continue
-        lean[key] = (
-            {name: _lean(item, for_input=for_input) for name, item in cast("Schema", value).items()}
-            if key in ("properties", "$defs")
-            else _lean(value, for_input=for_input)
-        )
-    choices = lean.get("anyOf")
-    if for_input and isinstance(choices, list):
-        # An argument that may be omitted: null is accepted and means the same, but need not be advertised.
-        others = [item for item in cast("list[object]", choices) if item != {"type": "null"}]
-        if len(others) == 1:
-            del lean["anyOf"]
-            lean = {**cast("Schema", others[0]), **lean}
-    return lean
