@@ -93,7 +93,7 @@ def capped(lines: Sequence[str]) -> tuple[str, ...]:
 
 def shown(path: str, home: str) -> str:
     """A path as people and models see it: the home folder as ``~``, odd bytes and control characters escaped."""
-    if path == home:
+    if home and path == home:
         path = "~"
     elif home and path.startswith(home.rstrip("/") + "/"):
         path = "~" + path[len(home.rstrip("/")) :]
