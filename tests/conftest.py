@@ -242,13 +242,31 @@ def anyio_backend() -> str:
 # --- the end of a run ----------------------------------------------------------------------------------------------
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each report say which fault cases its test covers; markers stay behind in the worker, properties do not."""
+    from support import cases  # noqa: PLC0415 - its asserts are to be rewritten as all others
+
+    for item in items:
+        for marker in item.iter_markers(cases.MARKER):
+            item.user_properties.extend((cases.MARKER, number) for number in marker.args if cases.CASES[number])
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say which rows of the threat model's table passed, if any was asked for."""
-    from support import rows  # noqa: PLC0415 - its asserts are to be rewritten as all others
+    """Say which rows of the threat model's table and which fault cases passed, if any was asked for."""
+    from support import cases, rows  # noqa: PLC0415 - as above
 
     passed: list[pytest.TestReport] = terminalreporter.stats.get("passed", [])
-    lines = rows.table(report.nodeid for report in passed if "test_abuse" in report.nodeid)
-    if lines:
-        terminalreporter.section("rows of the threat model")
-        for line in lines:
-            terminalreporter.write_line(line)
+    tables = {
+        "rows of the threat model": rows.table(report.nodeid for report in passed if "test_abuse" in report.nodeid),
+        "fault cases": cases.table(
+            (report.nodeid, int(str(number)))
+            for report in passed
+            for name, number in report.user_properties
+            if name == cases.MARKER
+        ),
+    }
+    for title, lines in tables.items():
+        if lines:
+            terminalreporter.section(title)
+            for line in lines:
+                terminalreporter.write_line(line)

@@ -119,6 +119,7 @@ NAMES: Mapping[str, tuple[str, bytes]] = {
 }
 
 
+@pytest.mark.case(39)
 @pytest.mark.parametrize("case", NAMES)
 def test_row_14_a_name_that_leads_elsewhere_is_unsafe(attacker: Attacker, forger: Forger, case: str) -> None:
     """An early sketch's verify step alone wrote `~/.bashrc` for one of these."""
@@ -138,6 +139,7 @@ def test_row_14_a_manifest_that_lists_such_a_name_is_invalid(attacker: Attacker,
         shutil.rmtree(attacker.backups / version)
 
 
+@pytest.mark.case(39)
 @pytest.mark.parametrize("type_", [b"1", b"2"], ids=["hard", "symbolic"])
 @pytest.mark.parametrize("target", [b"a.py", b"/etc/passwd", b"../../.ssh/id_rsa", b"", b"a.py/../.."])
 def test_row_15_a_link_is_no_member(attacker: Attacker, forger: Forger, type_: bytes, target: bytes) -> None:
@@ -148,6 +150,7 @@ def test_row_15_a_link_is_no_member(attacker: Attacker, forger: Forger, type_: b
     refuse(attacker, forger, "archive_unsafe", packed(GOOD + hostile + END), listed)
 
 
+@pytest.mark.case(39)
 @pytest.mark.parametrize("type_", [*b"34567", *b"SVMKNADxgXIa", 0, 0xFF], ids=lambda number: f"{number:02x}")
 def test_row_16_only_files_and_folders_are_members(attacker: Attacker, forger: Forger, type_: int) -> None:
     """FIFO, devices, contiguous and sparse files, labels, PAX records, old-style files, flags that nobody knows."""
@@ -364,6 +367,7 @@ BOMBS: Mapping[str, tuple[str, bytes, tuple[Entry, ...]]] = {
 }
 
 
+@pytest.mark.case(39)
 @pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="only Linux tells the peak")
 @pytest.mark.parametrize("case", BOMBS)
 def test_row_21_a_bomb_is_refused_before_it_goes_off(attacker: Attacker, forger: Forger, case: str) -> None:
@@ -557,6 +561,7 @@ def test_row_25_a_full_disk_half_way_leaves_nothing(home: Path, project: Path) -
         assert attacker.call("rollback_to", version=version)["applied"]
 
 
+@pytest.mark.case(33)
 def test_row_26_another_backups_archive_is_a_mismatch(home: Path, project: Path) -> None:
     """A valid archive under another backup's name, with the same and with another size; and a renamed backup."""
     realistic(home, project)

@@ -115,6 +115,7 @@ def test_row_36_a_projects_link_inside_it_is_fine(home: Path, project: Path) -> 
     assert snapshot(project) == good
 
 
+@pytest.mark.case(25)
 @pytest.mark.parametrize("name", ["hooks", "settings.json"])
 def test_row_37_a_loop_is_unsafe(attacker: Attacker, name: str) -> None:
     """Round in circles is no place."""
@@ -280,6 +281,7 @@ def test_row_41_a_hundred_levels_are_too_many(attacker: Attacker) -> None:
 # --- not readable --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.case(16)
 @pytest.mark.parametrize("locked", ["hooks/lib/patterns.py", "hooks/lib", "hooks", "settings.json"])
 def test_row_42_what_cannot_be_read_is_named_and_no_backup_is_made(home: Path, project: Path, locked: str) -> None:
     """As a user whom permissions concern: the fault takes place, the path is named, nothing is registered."""

@@ -320,6 +320,7 @@ print(os.listdir(desk.store.backups))
 """
 
 
+@pytest.mark.case(16)
 @pytest.mark.parametrize("locked", ["hooks/sub/secret", "hooks/sub", "settings.json"])
 def test_an_unreadable_file_is_named_and_leaves_no_trace(home: Path, locked: str) -> None:
     """No backup is better than one with a hole in it (design)."""
@@ -348,6 +349,7 @@ def test_an_unreadable_file_is_named_and_leaves_no_trace(home: Path, locked: str
     ], done.stderr
 
 
+@pytest.mark.case(7)
 def test_a_full_disk_leaves_no_trace(home: Path) -> None:
     """A real limit on the size of files ends the capture of 3 MB; the store is as before (design)."""
     build(home, {".claude": {"hooks": {"a": "x"}}})

@@ -1,8 +1,8 @@
 """Kill or fail every operation at every point: wholly old or wholly new, nothing lost, nothing left over.
 
 The method is SQLite's (testing.html, sections 3.1 to 3.4): the N-th call, for every N, until a clean pass; once as a
-single failure and once as "all fail from here"; and again inside the recovery of the first. The rows named below are
-those of the project's research on reliability, section 7.
+single failure and once as "all fail from here"; and again inside the recovery of the first. The cases are those of
+``support/cases.py``.
 """
 
 import errno
@@ -106,9 +106,10 @@ def _first(case: Case, path: str, after: int = 0) -> int:
 # -- killed ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.case(1, 31)
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_killed_anywhere_all_targets_are_old_or_all_are_new(world: World, situation: str) -> None:
-    """Before each mutating call, then recovery by another process, then recovery again (rows 1 and 31; gate 5)."""
+    """Before each mutating call, then recovery by another process, then recovery again."""
     case = prepare(world, situation)
     states: Counter[str] = Counter()
     for at in count(1):
@@ -125,9 +126,10 @@ def test_killed_anywhere_all_targets_are_old_or_all_are_new(world: World, situat
     assert states["old"] > 0 or situation == "backup"
 
 
+@pytest.mark.case(19, 20)
 @pytest.mark.parametrize("kind", DISKS)
 def test_killed_between_two_renames_all_targets_come_back(world: World, kind: str) -> None:
-    """Where exchange is not offered: the gap has no name for the target, and its old tree a slot (rows 19 and 20)."""
+    """Where exchange is not offered: the gap has no name for the target, and its old tree a slot."""
     disk = DISKS[kind]
     case = prepare(world, "rollback", disk)
     states: Counter[str] = Counter()
@@ -160,12 +162,14 @@ def _compound(world: World, situation: str, disk: Disk, step: int) -> None:
     assert states["new"] > 0 < states["old"]
 
 
+@pytest.mark.case(2)
 @pytest.mark.parametrize("disk", [Files, NoFlags])
 def test_killed_in_the_recovery_of_a_kill_the_next_recovery_ends_it(world: World, disk: Disk) -> None:
-    """Compound failures found the need for the ABORTED record (row 2); every twelfth kill, every call of recovery."""
+    """Compound failures found the need for the ABORTED record; every twelfth kill, every call of recovery."""
     _compound(world, "rollback", disk, 12)
 
 
+@pytest.mark.case(2)
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("situation", "disk"),
@@ -177,12 +181,13 @@ def test_killed_in_the_recovery_of_a_kill_the_next_recovery_ends_it(world: World
     ],
 )
 def test_killed_in_the_recovery_of_any_kill_the_next_recovery_ends_it(world: World, situation: str, disk: Disk) -> None:
-    """The same for every kill (row 2)."""
+    """The same for every kill."""
     _compound(world, situation, disk, 1)
 
 
+@pytest.mark.case(1)
 def test_a_real_kill_is_what_the_crashes_stand_for(world: World) -> None:
-    """SIGKILL at a handful of points: in the backup, staging, exchange, commit and cleaning up (row 1)."""
+    """SIGKILL at a handful of points: in the backup, staging, exchange, commit and cleaning up."""
     case = prepare(world, "rollback")
     swaps = [number for number, (call, _) in enumerate(case.calls, 1) if call == "renameat2"]
     states: Counter[str] = Counter()
@@ -241,17 +246,19 @@ def _fail_from(case: Case, observers: Callable[[int], FailAt | FullDisk]) -> Cou
     raise AssertionError
 
 
+@pytest.mark.case(5, 10, 13, 14)
 @pytest.mark.parametrize("situation", DAILY)
 def test_one_failing_call_refuses_with_all_as_before_or_does_no_harm(world: World, situation: str) -> None:
-    """EIO at the N-th call alone: an error and the old state, or success and the new one (rows 5, 10, 13, 14)."""
+    """EIO at the N-th call alone: an error and the old state, or success and the new one."""
     case = prepare(world, situation)
     states = _fail_once(case, errno.EIO)
     tell(f"EIO once in {situation}", states)
     assert sum(states.values()) == len(case.calls)
 
 
+@pytest.mark.case(10)
 def test_a_note_that_cannot_be_written_refuses_nothing_that_was_done(world: World) -> None:
-    """``latest.json`` can be written anew at any time; after the commit nothing may look like a refusal (row 10)."""
+    """``latest.json`` can be written anew at any time; after the commit nothing may look like a refusal."""
     case = prepare(world, "rollback")
     at = _first(case, LATEST, max(number for number, (_, path) in enumerate(case.calls, 1) if JOURNAL in path))
     world.reset()
@@ -262,23 +269,26 @@ def test_a_note_that_cannot_be_written_refuses_nothing_that_was_done(world: Worl
     assert isinstance(result, Restored)
 
 
+@pytest.mark.case(6)
 @pytest.mark.parametrize("situation", DAILY)
 def test_a_disk_that_dies_leaves_what_a_later_recovery_can_end(world: World, situation: str) -> None:
-    """EIO at the N-th call and all later ones, then a healthy disk: wholly old or wholly new (row 6)."""
+    """EIO at the N-th call and all later ones, then a healthy disk: wholly old or wholly new."""
     case = prepare(world, situation)
     states = _fail_from(case, lambda at: FailAt(at, errno.EIO, persistent=True))
     tell(f"EIO from then on in {situation}", states)
     assert sum(states.values()) == len(case.calls)
 
 
+@pytest.mark.case(7, 8, 10)
 def test_a_full_disk_calls_for_no_person(world: World) -> None:
-    """Nothing grows from the N-th call on; removing and renaming still work, so all is taken back (rows 7, 8, 10)."""
+    """Nothing grows from the N-th call on; removing and renaming still work, so all is taken back."""
     case = prepare(world, "rollback")
     states = _fail_from(case, FullDisk)
     tell("full disk", states)
     assert not any(state.startswith(Code.NEEDS_ATTENTION) for state in states)
 
 
+@pytest.mark.case(5, 6, 8, 15, 17)
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("situation", "number"),
@@ -288,7 +298,7 @@ def test_a_full_disk_calls_for_no_person(world: World) -> None:
     ],
 )
 def test_no_error_number_tears_the_set(world: World, situation: str, number: int) -> None:
-    """The two loops above for every error that a disk may answer (rows 5, 6, 8, 15, 17)."""
+    """The two loops above for every error that a disk may answer."""
     case = prepare(world, situation)
     tell(f"{errno.errorcode[number]} once in {situation}", _fail_once(case, number))
     states = _fail_from(case, lambda at: FailAt(at, number, persistent=True))
@@ -313,8 +323,9 @@ def _fail_then_crash(case: Case, failing: Iterable[int]) -> Counter[str]:
     return states
 
 
+@pytest.mark.case(2, 8, 14)
 def test_killed_while_a_failed_commit_is_taken_back(world: World) -> None:
-    """The record of the commit can be seen, its flush fails, and the way back is cut short (rows 2, 8 and 14)."""
+    """The record of the commit can be seen, its flush fails, and the way back is cut short."""
     case = prepare(world, "rollback")
     commit = [number for number, (call, path) in enumerate(case.calls, 1) if call == "rename" and JOURNAL in path][2]
     states = _fail_then_crash(case, (commit, commit + 1))
@@ -322,9 +333,10 @@ def test_killed_while_a_failed_commit_is_taken_back(world: World) -> None:
     assert states["old"] > 0
 
 
+@pytest.mark.case(2, 5, 14)
 @pytest.mark.long
 def test_killed_while_any_failure_is_taken_back(world: World) -> None:
-    """The same for every call from the journal on (rows 2, 5 and 14)."""
+    """The same for every call from the journal on."""
     case = prepare(world, "rollback")
     states = _fail_then_crash(case, range(_first(case, JOURNAL), len(case.calls) + 1))
     tell("killed while a failure is taken back", states)
@@ -354,14 +366,16 @@ def _fail_recovery(world: World, step: int, *, persistent: bool) -> None:
     assert states[Code.NEEDS_ATTENTION] > 0
 
 
+@pytest.mark.case(2, 6)
 @pytest.mark.parametrize("persistent", [False, True], ids=["once", "from then on"])
 def test_a_recovery_that_fails_is_ended_by_the_next(world: World, persistent: bool) -> None:  # noqa: FBT001
-    """EIO at each call of the recovery after every twelfth kill (rows 2 and 6)."""
+    """EIO at each call of the recovery after every twelfth kill."""
     _fail_recovery(world, 12, persistent=persistent)
 
 
+@pytest.mark.case(2, 6)
 @pytest.mark.long
 @pytest.mark.parametrize("persistent", [False, True], ids=["once", "from then on"])
 def test_a_recovery_that_fails_anywhere_is_ended_by_the_next(world: World, persistent: bool) -> None:  # noqa: FBT001
-    """The same after every second kill (rows 2 and 6)."""
+    """The same after every second kill."""
     _fail_recovery(world, 2, persistent=persistent)

@@ -97,8 +97,9 @@ def test_the_bytes_are_canonical() -> None:
     assert json.loads(content)["body"]["phase"] == "PREPARED"
 
 
+@pytest.mark.case(32)
 def test_every_flipped_bit_is_noticed() -> None:
-    """The journal decides what is deleted: a damaged one is never obeyed (fault cases, row 32)."""
+    """The journal decides what is deleted: a damaged one is never obeyed."""
     content = codec.encode(EXAMPLE)
     unnoticed = 0
     codes: set[Code] = set()
@@ -118,15 +119,17 @@ def test_every_flipped_bit_is_noticed() -> None:
     assert unnoticed < len(content) // 2
 
 
+@pytest.mark.case(32)
 def test_every_torn_journal_is_noticed() -> None:
-    """Cut anywhere, but for the last line end (fault cases, row 32)."""
+    """Cut anywhere, but for the last line end."""
     content = codec.encode(EXAMPLE)
     for length in range(len(content) - 1):
         assert refused(content[:length]).code is Code.NEEDS_ATTENTION
 
 
+@pytest.mark.case(32)
 def test_a_newer_journal_is_left_to_its_own_program() -> None:
-    """Nothing is guessed about a format that came later (fault cases, row 32)."""
+    """Nothing is guessed about a format that came later."""
     outer = json.loads(codec.encode(EXAMPLE))
     outer["format"] = FORMAT + 1
     error = refused(json.dumps(outer).encode())

@@ -305,6 +305,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.case(33)
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_damaged_archives_do_not_match(small: tuple[Path, StoredTarget], damage: Callable[[bytes], bytes]) -> None:
     """Hostile input: truncated, trailing, doubled, not gzip, bad sums, even where the digest is theirs."""
@@ -315,6 +316,7 @@ def test_damaged_archives_do_not_match(small: tuple[Path, StoredTarget], damage:
     assert refused(path, trusted(path, stored, content)) is Code.ARCHIVE_MISMATCH
 
 
+@pytest.mark.case(33)
 def test_every_truncation_does_not_match(small: tuple[Path, StoredTarget]) -> None:
     """Hostile input: an archive cut at any byte."""
     path, stored = small
@@ -327,6 +329,7 @@ def test_every_truncation_does_not_match(small: tuple[Path, StoredTarget]) -> No
     assert wrong == []
 
 
+@pytest.mark.case(33)
 @pytest.mark.parametrize("mask", [0x01, 0x10, 0x80, 0xFF])
 def test_every_flipped_byte_is_refused(small: tuple[Path, StoredTarget], mask: int) -> None:
     """Hostile input: no byte of an archive can be changed unseen, and no change raises any other error."""
@@ -471,6 +474,7 @@ def test_an_end_mark_that_is_none_is_refused(small: tuple[Path, StoredTarget]) -
     assert refused(path, stored) is Code.ARCHIVE_UNSAFE
 
 
+@pytest.mark.case(33)
 def test_another_backups_archive_does_not_match(tmp_path: Path) -> None:
     """Hostile input: a valid archive of another backup, moved here, whether names or only bytes differ."""
     path = tmp_path / "a"

@@ -286,6 +286,7 @@ FIRST_BAD: dict[Tamper, Callable[[int], int]] = {
 }
 
 
+@pytest.mark.case(35)
 @pytest.mark.parametrize("tamper", FIRST_BAD, ids=lambda tamper: tamper.__name__)
 def test_tampering_is_found_at_every_position(tmp_path: Path, tamper: Tamper) -> None:
     """Edited, deleted, inserted, reordered or cut records: the first bad one is named (threat model, rows 70, 71)."""
@@ -444,6 +445,7 @@ def test_a_newer_process_is_read_on_from_where_we_were(tmp_path: Path) -> None:
 # -- crashes and failing disks --------------------------------------------------------------------------------------
 
 
+@pytest.mark.case(35)
 def test_a_torn_last_line_is_sealed(tmp_path: Path) -> None:
     """Every length of the last line that a power cut can leave (threat model, row 75)."""
     folder = tmp_path / "audit"
@@ -493,6 +495,7 @@ def test_a_huge_torn_line_is_kept_in_part(tmp_path: Path) -> None:
     assert new_log(tmp_path / "audit").verify().first_bad_seq == 4
 
 
+@pytest.mark.case(35)
 def test_a_torn_line_that_the_head_counts_is_tampering(tmp_path: Path) -> None:
     """Part of the last record cut off cannot come from a crash: the head is written after the line is durable."""
     filled(tmp_path / "audit", 3)
@@ -786,6 +789,7 @@ def run_sql(folder: Path, *statements: str) -> None:
         connection.close()
 
 
+@pytest.mark.case(36)
 @pytest.mark.parametrize(
     "statements",
     [
@@ -831,6 +835,7 @@ def test_a_tampered_index_is_built_again(tmp_path: Path, statements: tuple[str, 
     assert new_log(folder).query(AuditFilter(limit=1))[0][0].seq == 7
 
 
+@pytest.mark.case(36)
 @pytest.mark.parametrize("content", [None, b"", b"not a database", b"SQLite format 3\0" + b"\xff" * 5000])
 @pytest.mark.parametrize("is_running", [True, False])
 def test_a_lost_or_damaged_index_is_built_again(tmp_path: Path, content: bytes | None, is_running: bool) -> None:  # noqa: FBT001
@@ -851,6 +856,7 @@ def test_a_lost_or_damaged_index_is_built_again(tmp_path: Path, content: bytes |
     connection.close()
 
 
+@pytest.mark.case(36)
 @pytest.mark.parametrize("kind", ["folder", "link"])
 def test_an_index_that_cannot_be_written_lives_in_memory(tmp_path: Path, kind: str) -> None:
     """Queries work on a read-only or occupied place too; a link is never followed."""

@@ -74,10 +74,11 @@ def edited(case: Case, path: Path) -> Fingerprint:
 # -- strangers ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.case(29)
 @pytest.mark.parametrize("disk", [Files, NoExchange])
 @pytest.mark.parametrize("how", ["in place", "by rename"])
 def test_an_edit_just_before_the_exchange_is_kept(case: Case, disk: type[Files], how: str) -> None:
-    """What was displaced is not what was recorded: conflict, all as before, the edit stays (row 29)."""
+    """What was displaced is not what was recorded: conflict, all as before, the edit stays."""
     path = guard_of(case.world)
 
     def edit() -> None:
@@ -96,8 +97,9 @@ def test_an_edit_just_before_the_exchange_is_kept(case: Case, disk: type[Files],
     assert os.listdir(case.world.store / "recovery") == []
 
 
+@pytest.mark.case(29)
 def test_an_edit_just_after_the_exchange_is_kept_in_a_backup(case: Case) -> None:
-    """Somebody writes into the new tree before it is proven: taken back, and the write is rescued (row 29)."""
+    """Somebody writes into the new tree before it is proven: taken back, and the write is rescued."""
     path = guard_of(case.world)
     parent = str(case.world.home / ".claude")
 
@@ -136,8 +138,9 @@ def rescued(world: World) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.case(30)
 def test_a_late_write_into_the_displaced_tree_is_rescued(case: Case) -> None:
-    """A process with an open handle writes after the commit; its bytes land in the old tree (row 30)."""
+    """A process with an open handle writes after the commit; its bytes land in the old tree."""
     path = guard_of(case.world)
     with path.open("ab", buffering=0) as handle:
         journals = 0
@@ -156,6 +159,7 @@ def test_a_late_write_into_the_displaced_tree_is_rescued(case: Case) -> None:
     assert rescued(case.world)["guard.py"].endswith(b"# too late\n")
 
 
+@pytest.mark.case(30)
 def test_a_late_write_is_rescued_by_recovery_from_another_project(case: Case) -> None:
     """The process died after its commit; the next one sits in another project and has only the journal to go by."""
     world = case.world
@@ -172,9 +176,10 @@ def test_a_late_write_is_rescued_by_recovery_from_another_project(case: Case) ->
     assert rescued(world)["guard.py"].endswith(b"# too late\n")
 
 
+@pytest.mark.case(10)
 @pytest.mark.parametrize("at", range(1, 60, 4))
 def test_a_full_store_loses_no_late_write(case: Case, at: int) -> None:
-    """The rescue fails too: the slot stays until it can be saved (row 10)."""
+    """The rescue fails too: the slot stays until it can be saved."""
     world = case.world
     commits = [number for number, (call, path) in enumerate(case.calls, 1) if call == "rename" and "journal" in path]
     with guard_of(world).open("ab", buffering=0) as handle:
@@ -191,8 +196,9 @@ def test_a_full_store_loses_no_late_write(case: Case, at: int) -> None:
     assert rescued(world)["guard.py"].endswith(b"# too late\n")
 
 
+@pytest.mark.case(21)
 def test_a_file_in_the_place_of_a_creation_is_kept(case: Case) -> None:
-    """Somebody makes the local settings just before we would (row 21)."""
+    """Somebody makes the local settings just before we would."""
     path = case.world.project / ".claude" / "settings.local.json"
     observe = at_first("renameat2", lambda: path.write_text("theirs\n", encoding="utf-8"), "settings.local.json")
     with pytest.raises(RollbackError):
@@ -203,8 +209,9 @@ def test_a_file_in_the_place_of_a_creation_is_kept(case: Case) -> None:
     assert live == case.old
 
 
+@pytest.mark.case(21)
 def test_something_in_the_two_rename_gap_is_kept(case: Case) -> None:
-    """Without exchange the name is free for a moment; both trees and the stranger are kept, and said (row 21)."""
+    """Without exchange the name is free for a moment; both trees and the stranger are kept, and said."""
     world = case.world
     hooks = world.home / ".claude" / "hooks"
 
@@ -247,8 +254,9 @@ def test_a_link_that_moves_meanwhile_is_noticed(world: World) -> None:
 # -- links ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.case(25)
 def test_dotfile_links_stay_links(world: World) -> None:
-    """File, folder and whole ~/.claude may be links of a dotfile manager; the real places change (row 25)."""
+    """File, folder and whole ~/.claude may be links of a dotfile manager; the real places change."""
     plant(
         world,
         {
@@ -288,9 +296,10 @@ def test_a_project_link_that_leads_outside_is_refused(world: World, name: str) -
     assert world.fingerprint() == before
 
 
+@pytest.mark.case(27)
 @pytest.mark.parametrize("below", ["", "/lib"], ids=["the same place", "one in the other"])
 def test_targets_that_are_one_place_are_refused(world: World, below: str) -> None:
-    """Swapping one would move the other (row 27)."""
+    """Swapping one would move the other."""
     plant(
         world,
         {
@@ -376,8 +385,9 @@ def test_a_recovery_by_somebody_else_leaves_no_stale_phase(case: Case) -> None:
     assert files.phase is None
 
 
+@pytest.mark.case(19)
 def test_two_renames_are_reported(case: Case) -> None:
-    """Where exchange is not offered the result says so, target by target (row 19)."""
+    """Where exchange is not offered the result says so, target by target."""
     files = NoExchange()
     result = case.perform(files)
     assert isinstance(result, Restored)

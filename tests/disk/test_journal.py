@@ -48,9 +48,10 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.case(32)
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_a_damaged_journal_stops_everything(world: World, damage: Callable[[bytes], bytes]) -> None:
-    """Change nothing, refuse every mutation, say where to look; readers go on (fault cases, row 32)."""
+    """Change nothing, refuse every mutation, say where to look; readers go on."""
     half_done(world)
     path = world.store / "recovery" / "journal.json"
     path.write_bytes(damage(path.read_bytes()))

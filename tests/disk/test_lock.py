@@ -53,8 +53,9 @@ def held_elsewhere(path: Path, holder: str, *more: str) -> Generator["subprocess
             process.stdin.close()
 
 
+@pytest.mark.case(31)
 def test_a_second_process_is_told_who_holds_it(tmp_path: Path) -> None:
-    """Busy, with the process and the holder, after no longer than the time allowed (fault cases, row 31)."""
+    """Busy, with the process and the holder, after no longer than the time allowed."""
     path = tmp_path / "lock"
     with held_elsewhere(path, "mcp_client claude-code") as process, pytest.raises(RollbackError) as caught:
         take(path, timeout_seconds=0.05)
@@ -75,8 +76,9 @@ def test_a_killed_holder_frees_it(tmp_path: Path) -> None:
     assert path.stat().st_ino == inode
 
 
+@pytest.mark.case(31)
 def test_a_child_does_not_keep_it(tmp_path: Path) -> None:
-    """A forked child would keep it; it is closed on exec (fault cases, row 31)."""
+    """A forked child would keep it; it is closed on exec."""
     path = tmp_path / "lock"
     with held_elsewhere(path, "parent", "with a child") as process:
         process.send_signal(signal.SIGKILL)
@@ -122,8 +124,9 @@ def test_waiting_ends_when_it_is_free(tmp_path: Path) -> None:
     thread.join(5)
 
 
+@pytest.mark.case(10)
 def test_a_full_disk_does_not_keep_anybody_out(tmp_path: Path) -> None:
-    """Recovery, which frees space, needs the lock: the note about the holder is not worth a refusal (row 10)."""
+    """Recovery, which frees space, needs the lock: the note about the holder is not worth a refusal."""
     path = tmp_path / "lock"
     take(path)
 

@@ -639,6 +639,7 @@ def as_ordinary_user(script: str, folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.case(16)
 @pytest.mark.parametrize(
     ("component", "locked"),
     [
@@ -687,6 +688,7 @@ def located(home: Path, project: Path | None, target_id: str) -> Place:
     return locate(view, next(target for target in view.targets if target.id == target_id))
 
 
+@pytest.mark.case(25)
 @pytest.mark.parametrize("level", [".claude", ".claude/hooks"])
 def test_the_persons_own_links_are_followed(home: Path, tmp_path: Path, level: str) -> None:
     """Dotfile managers link the root or a part of it; what is meant is the real place (design)."""
@@ -701,6 +703,7 @@ def test_the_persons_own_links_are_followed(home: Path, tmp_path: Path, level: s
     assert [entry.path for entry in scan(found, LIMITS).tree.entries] == ["", "a.py"]
 
 
+@pytest.mark.case(25)
 def test_a_link_to_nothing_is_not_recorded(home: Path) -> None:
     """A dangling link can be seen, not backed up, and no restore writes through it."""
     build(home, {".claude": {"settings.json": Link("../gone.json")}})

@@ -183,8 +183,9 @@ def test_what_is_carried_over_may_vanish_meanwhile(world: World) -> None:
     assert os.listdir(world.store / "recovery") == []
 
 
+@pytest.mark.case(33)
 def test_a_damaged_archive_builds_nothing(world: World) -> None:
-    """The archive is read back whole before the first byte is written (row 33)."""
+    """The archive is read back whole before the first byte is written."""
     archive = world.store / "backups" / "v1" / "user.hooks.tar.gz"
     content = bytearray(archive.read_bytes())
     content[len(content) // 2] ^= 1

@@ -356,6 +356,7 @@ def test_a_source_that_never_holds_still_is_refused(store: Store, live: Path) ->
     assert os.listdir(f"{store.backups}/v1") == []
 
 
+@pytest.mark.case(7)
 @pytest.mark.parametrize("operation", ["create", "write", "fsync", "link"])
 def test_a_full_disk_leaves_no_trace_after_discarding(store: Store, live: Path, operation: str) -> None:
     """Whatever fails, a backup that was begun can be taken away whole (design)."""

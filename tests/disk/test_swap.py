@@ -57,6 +57,7 @@ def prepared(files: Files) -> Files:
     return files
 
 
+@pytest.mark.case(19)
 @pytest.mark.parametrize("disk", [Files, NoExchange, NoFlags])
 @pytest.mark.parametrize("kind", Kind)
 @pytest.mark.parametrize(("had_old", "want_new"), [(True, True), (True, False), (False, True)])
@@ -126,9 +127,10 @@ def test_a_removed_new_tree_makes_room_for_the_old_one(tmp_path: Path) -> None:
     assert not (tmp_path / ".new").exists()
 
 
+@pytest.mark.case(21)
 @pytest.mark.parametrize("kind", Kind)
 def test_something_foreign_in_the_gap_stops_the_way_back(tmp_path: Path, kind: Kind) -> None:
-    """Between two renames the name is free; what appears there is kept, and so is everything (row 21)."""
+    """Between two renames the name is free; what appears there is kept, and so is everything."""
     target = staged(tmp_path, kind)
     files = prepared(NoExchange())
     files.move(target.resolved, target.old_slot)
@@ -146,6 +148,7 @@ def test_something_foreign_in_the_gap_stops_the_way_back(tmp_path: Path, kind: K
     assert not os.path.lexists(target.old_slot)
 
 
+@pytest.mark.case(40)
 @pytest.mark.parametrize(
     ("linked", "to"), [("live", ".old"), (".new", "live")], ids=["leaving its place", "going into place"]
 )
@@ -170,8 +173,9 @@ def test_a_creation_with_two_names_is_taken_back(tmp_path: Path) -> None:
     assert (tmp_path / ".new").exists()
 
 
+@pytest.mark.case(21)
 def test_a_second_tree_is_never_overwritten(tmp_path: Path) -> None:
-    """A creation finds its place taken: refused, and the stranger stays (row 21)."""
+    """A creation finds its place taken: refused, and the stranger stays."""
     target = staged(tmp_path, had_old=False)
     build(tmp_path / "live", {"theirs.py": "x"})
     before = snapshot(tmp_path)
@@ -232,9 +236,10 @@ def _in_own_mounts(script: str, folder: Path) -> "subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.case(28)
 @pytest.mark.parametrize("below", [".", "node_modules", "odd name\\here"])
 def test_a_target_that_is_or_holds_a_mount_is_refused(tmp_path: Path, below: str) -> None:
-    """It would travel away with the old tree, and cleaning up would empty it (fault cases, section 5, row 28)."""
+    """It would travel away with the old tree, and cleaning up would empty it."""
     (tmp_path / "hooks" / below).mkdir(parents=True, exist_ok=True)
     (tmp_path / "hooks-too").mkdir()
     (tmp_path / "data").mkdir()
