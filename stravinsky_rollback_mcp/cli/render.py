@@ -191,6 +191,7 @@ def overview(console: Console, answer: StatusResult) -> None:
     operation = "nothing"
     if answer.operation is not None:
         operation = f"{answer.operation.event_type} of {answer.operation.started_at}, {answer.operation.phase}"
+    update = answer.update
     head = f", head {answer.audit.head[:16]}…" if answer.audit.events else ""
     console.print()
     grid(
@@ -203,6 +204,7 @@ def overview(console: Console, answer: StatusResult) -> None:
             ("Store", answer.store.path),
             ("", f"{count(answer.store.backups, 'backup')}, {size(answer.store.stored_bytes)}"),
             ("Unfinished", operation),
+            *(() if update is None else (("Update", f"{update.version}, open since {update.started_at}"),)),
             ("Audit", f"{count(answer.audit.events, 'event')}{head}"),
         ),
     )

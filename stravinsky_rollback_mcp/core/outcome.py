@@ -175,6 +175,15 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """An update that was begun; ``backup`` holds the state before it."""
+
+    version: str
+    started_at: str
+    backup: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Roots:
     """The folders that this view looks at, home shown as ``~``."""
 
@@ -210,7 +219,7 @@ class Status:
     roots: Roots
     store: StoreSize
     operation: Operation | None
-    update: None
+    update: Update | None
     audit: AuditSize
 
 

@@ -182,6 +182,12 @@ class Operation(Result):
     paths: list[str] = Field(description="What it changes")
 
 
+class Update(Result):
+    version: str = Field(description="What it was begun as")
+    started_at: str = Field(description="RFC 3339, UTC")
+    backup: str = Field(description="Holds the state before it")
+
+
 class Roots(Result):
     user_root: str = Field(description="The person's configuration")
     project_root: str | None = Field(description="The project's")
@@ -203,7 +209,7 @@ class StatusResult(Spoken):
     roots: Roots = Field(description="What is protected")
     store: StoreSize = Field(description="What is stored")
     operation: Operation | None = Field(description="In flight or unfinished")
-    update: None = Field(description="The open update")
+    update: Update | None = Field(description="The open update")
     audit: AuditSize = Field(description="The audit")
 
 

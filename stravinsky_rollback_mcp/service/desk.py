@@ -11,9 +11,11 @@ from importlib import metadata
 from stravinsky_rollback_mcp.config import Config
 from stravinsky_rollback_mcp.core import history
 from stravinsky_rollback_mcp.core.codec.journal import Journal, JournalTarget
+from stravinsky_rollback_mcp.core.codec.updates import OpenUpdate
 from stravinsky_rollback_mcp.core.model import (
     Actor,
     AuditDraft,
+    AuditFilter,
     AuditRecord,
     EventStatus,
     EventType,
@@ -32,6 +34,7 @@ from stravinsky_rollback_mcp.disk.journal import JournalFile
 from stravinsky_rollback_mcp.disk.lock import exclusive
 from stravinsky_rollback_mcp.disk.scan import ChangedWhileReadError, Place, Scan, locate, scan
 from stravinsky_rollback_mcp.disk.store import Store
+from stravinsky_rollback_mcp.disk.updates import UpdatesFile
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 _SCAN_ATTEMPTS = 4
@@ -70,6 +73,7 @@ class Desk:
         self.store = Store(config.store, files)
         self.audit = AuditLog(self.store.audit, files)
         self.journal = JournalFile(self.store.recovery, files)
+        self.updates = UpdatesFile(self.store.recovery, files)
 
     @property
     def view(self) -> View:
@@ -200,20 +204,44 @@ class Desk:
         unrecorded = tuple(sorted(existing - recorded.keys()))
         return Known(timeline=history.timeline(records, self.view), backups=backups, unrecorded=unrecorded)
 
+    def open_update(self) -> OpenUpdate | None:
+        """The update that was begun in this view and not ended. Raises ``needs_attention`` when that cannot be told.
+
+        The audit has the last word: what ended there, in a process that died before it could say so here, is over.
+        """
+        own = (self.view.user_root, self.view.project)
+        update = next((one for one in self.updates.read() if (one.user_root, one.project) == own), None)
+        return None if update is None or self._has_ended(update) else update
+
+    def _has_ended(self, update: OpenUpdate) -> bool:
+        records = self.audit.operation(update.operation_id)
+        if any(record.draft.event_type is EventType.UPDATE_SUCCESS for record in records):
+            return True
+        taken_back = AuditFilter(
+            event_type=EventType.AUTO_ROLLBACK, version=update.backup, status=EventStatus.SUCCESS, limit=1
+        )
+        return bool(self.audit.query(taken_back)[0])
+
     def unfinished(self) -> tuple[str, ...]:
-        """A notice about an operation that was begun and not ended, if there is one."""
+        """Notices about what was begun and not ended: an operation of ours, an update of somebody else's."""
+        notices: list[str] = []
         try:
             journal = self.journal.read()
+            if journal is not None:
+                notices.append(
+                    f"The {journal.outcome.event_type} of {journal.started_at} is unfinished. If nothing else runs, "
+                    "`stravinsky-rollback recovery resume` brings it to an end."
+                )
+            update = self.open_update()
+            if update is not None:
+                notices.append(
+                    f"The update {update.version} that began at {update.started_at} is still open; the state before it "
+                    f"is in backup {update.backup}. `stravinsky-rollback update finish` checks and ends it, "
+                    "`stravinsky-rollback update finish --failed interrupted` takes it back."
+                )
         except RollbackError as error:
-            return (str(error),)
-        if journal is None:
-            return ()
-        return (
-            (
-                f"The {journal.outcome.event_type} of {journal.started_at} is unfinished. If nothing else runs, "
-                "`stravinsky-rollback recovery resume` brings it to an end."
-            ),
-        )
+            notices.append(str(error))
+        return tuple(notices)
 
     def shown(self, path: str) -> str:
         """A path as people see it."""

@@ -23,6 +23,7 @@ from stravinsky_rollback_mcp.core.outcome import (
     Roots,
     Status,
     StoreSize,
+    Update,
     Verified,
 )
 from stravinsky_rollback_mcp.core.selection import Part, parts_of
@@ -283,7 +284,7 @@ def status(desk: Desk) -> Status:
             stored_bytes=desk.store.size_bytes(),
         ),
         operation=None if journal is None else _operation(desk, journal),
-        update=None,
+        update=_update(desk),
         audit=AuditSize(events=anchor.seq, head=anchor.head),
     )
 
@@ -294,6 +295,17 @@ def _journal(desk: Desk) -> Journal | None:
     except RollbackError:
         # Its damage is among the notices.
         return None
+
+
+def _update(desk: Desk) -> Update | None:
+    try:
+        update = desk.open_update()
+    except RollbackError:
+        # Its damage is among the notices.
+        return None
+    if update is None:
+        return None
+    return Update(version=update.version, started_at=update.started_at, backup=update.backup)
 
 
 def _operation(desk: Desk, journal: Journal) -> Operation:
