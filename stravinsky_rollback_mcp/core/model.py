@@ -116,11 +116,22 @@ class Severity(StrEnum):
     INFO = "info"
 
 
+class Effect(StrEnum):
+    """What a finding does to a running session, where that decides whether somebody is asked first."""
+
+    NONE = "none"
+    LOCKS = "locks"
+    GUARD_OFF = "guard_off"
+    DROPPED = "dropped"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """The result of one check: where, what, and what to do; never a value of a setting.
 
-    ``path`` is shown as people see it, ``line`` counts from 1 and is None where there is none.
+    ``path`` is shown as people see it, ``line`` counts from 1 and is None where there is none. ``effect`` is for us:
+    a hook that denies what it should judge (``LOCKS``), one that guards nothing any more (``GUARD_OFF``), a settings
+    file that Claude Code does not load (``DROPPED``).
     """
 
     check: str
@@ -130,6 +141,7 @@ class Finding:
     line: int | None
     message: str
     fix: str
+    effect: Effect = Effect.NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,27 +14,14 @@ from stravinsky_rollback_mcp.core.security_changes import SettingsChange, securi
 from stravinsky_rollback_mcp.core.selection import Part, parts_of
 from stravinsky_rollback_mcp.core.settings import MAX_SETTINGS_BYTES
 from stravinsky_rollback_mcp.disk import archive
-from stravinsky_rollback_mcp.disk.scan import Place, Scan, read_file
+from stravinsky_rollback_mcp.disk.scan import Place, read_file
 from stravinsky_rollback_mcp.disk.store import Opened
 from stravinsky_rollback_mcp.errors import Code, RollbackError
-from stravinsky_rollback_mcp.service.desk import Desk, Known, digests_of
+from stravinsky_rollback_mcp.service.desk import Desk
+from stravinsky_rollback_mcp.service.look import Look
 from stravinsky_rollback_mcp.service.stored import held_pairs, holder_of, matching_version, open_authentic
 
 _SETTINGS = frozenset({"settings", "local_settings"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """Everything that planning needs to know, gathered once."""
-
-    places: Mapping[str, Place]
-    seen: Mapping[str, Scan]
-    known: Known
-
-    @property
-    def digests(self) -> dict[str, str]:
-        """What is live, by target id."""
-        return digests_of(self.seen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +34,6 @@ class Intent:
     undone: Undone | None = None
     next_undo: Undone | None = None
     notices: tuple[str, ...] = ()
-
-
-def gather(desk: Desk) -> Look:
-    """What is live and what is known, read once."""
-    places = desk.places()
-    return Look(places={place.target.id: place for place in places}, seen=desk.look(places), known=desk.known())
 
 
 def intend_rollback(desk: Desk, look: Look, version: str, only: tuple[str, ...], scope: Scope | None) -> Intent:

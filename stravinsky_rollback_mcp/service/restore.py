@@ -16,7 +16,8 @@ from stravinsky_rollback_mcp.disk.scan import Place
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.backup import Wish, make_backup, record_drift, write_latest
 from stravinsky_rollback_mcp.service.desk import Caller, Desk, digests_of, state_of
-from stravinsky_rollback_mcp.service.intent import Intent, Look, gather, intend_rollback, intend_walk
+from stravinsky_rollback_mcp.service.intent import Intent, intend_rollback, intend_walk
+from stravinsky_rollback_mcp.service.look import Look, gather
 from stravinsky_rollback_mcp.service.stored import held_pairs, matching_version, open_authentic
 
 

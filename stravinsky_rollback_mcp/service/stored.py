@@ -38,11 +38,12 @@ def matching_version(desk: Desk, known: Known, digests: Mapping[str, str]) -> st
     matching = [
         (version, record) for version, record in backups_of_view(desk, known) if recorded_digests(record) == wanted
     ]
-    named = [version for version, record in matching if _recorded(record, "kind") == BackupKind.MANUAL]
+    named = [version for version, record in matching if recorded(record, "kind") == BackupKind.MANUAL]
     return next(iter(named or [version for version, _ in matching]), None)
 
 
-def _recorded(record: AuditRecord, key: str) -> object:
+def recorded(record: AuditRecord, key: str) -> object:
+    """What the record of a backup says under a name; None where it says nothing."""
     return (record.draft.details or {}).get(key)
 
 
@@ -70,7 +71,7 @@ def open_authentic(desk: Desk, known: Known, version: str) -> Opened:
         if error.code is Code.NOT_FOUND:
             raise _not_found(desk, known, version) from error
         raise
-    if record is None or _recorded(record, "manifest_sha256") != opened.sha256:
+    if record is None or recorded(record, "manifest_sha256") != opened.sha256:
         raise RollbackError(
             Code.MANIFEST_FORGED,
             f"the manifest of {version} is not the one that the audit recorded; it is never restored.",

@@ -1,0 +1,52 @@
+"""What may be wrong with a configuration: one file a check, pure functions from evidence to findings.
+
+A new check is a file with ``NAME`` and ``check``, and its row in ``CHECKS``. The names are part of the contract.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from stravinsky_rollback_mcp.core.checks import (
+    backup_capacity,
+    disk_space,
+    file_locks,
+    file_permissions,
+    previous_backup,
+    version_consistency,
+)
+from stravinsky_rollback_mcp.core.checks.evidence import Evidence
+from stravinsky_rollback_mcp.core.model import Effect, Finding, Severity
+
+Check = Callable[[Evidence], tuple[Finding, ...]]
+
+# In the order in which people read about them: can it be done, then is it right.
+CHECKS: Mapping[str, Check] = {
+    module.NAME: module.check
+    for module in (
+        disk_space,
+        file_permissions,
+        file_locks,
+        backup_capacity,
+        previous_backup,
+        version_consistency,
+    )
+}
+_RANKS = tuple(Severity)
+
+
+def findings(evidence: Evidence) -> tuple[Finding, ...]:
+    """Everything that the checks find, the gravest first, each once."""
+    found = dict.fromkeys(finding for check in CHECKS.values() for finding in check(evidence))
+    return tuple(sorted(found, key=lambda finding: _RANKS.index(finding.severity)))
+
+
+def worse(before: Iterable[Finding], after: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings of ``after`` that lock a session, switch off a guard or lose a settings file, and are new.
+
+    Lines do not count: a fault that moved is the same fault.
+    """
+    known = {_identity(finding) for finding in before}
+    return tuple(finding for finding in after if finding.effect is not Effect.NONE and _identity(finding) not in known)
+
+
+def _identity(finding: Finding) -> tuple[str, str, str, str]:
+    return finding.check, finding.effect, finding.path, finding.message

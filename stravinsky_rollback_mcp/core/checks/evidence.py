@@ -1,0 +1,85 @@
+"""What the checks judge: a configuration as it is, was, or would be, and the machine that it lies on.
+
+``disk/probe.py`` gathers it, the checks only read it. A part that nobody looked at is empty, and then nothing is found.
+"""
+
+from dataclasses import dataclass
+
+from stravinsky_rollback_mcp.core.model import Scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    """One file system and what an operation would put on it; ``free_inodes`` is None where it does not count them."""
+
+    path: str
+    free_bytes: int
+    free_inodes: int | None
+    needed_bytes: int
+    needed_inodes: int
+    threshold_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Denied:
+    """A path that was tried and may not be read, or a folder in which nothing may be replaced."""
+
+    scope: Scope
+    path: str
+    is_readable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locked:
+    """A file on which another program holds an advisory lock."""
+
+    scope: Scope
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """How full the store is; a size of None means that there is no such bound."""
+
+    named_backups: int
+    max_named_backups: int
+    pinned_backups: int
+    stored_bytes: int
+    max_stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredHealth:
+    """What reading one stored backup back found; no problems mean that it is intact."""
+
+    version: str
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """What an update says it brought: the version that was asked for, and the one that its own file declares.
+
+    ``latest`` is the version that ``latest.json`` names afterwards.
+    """
+
+    version: str
+    path: str
+    declared: str | None
+    latest: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Everything that the checks look at.
+
+    ``is_restore`` is set for what a backup would bring back: what Claude Code merely passes over is then no error.
+    """
+
+    is_restore: bool = False
+    spaces: tuple[Space, ...] = ()
+    denied: tuple[Denied, ...] = ()
+    locked: tuple[Locked, ...] = ()
+    capacity: Capacity | None = None
+    backups: tuple[StoredHealth, ...] = ()
+    release: Release | None = None
