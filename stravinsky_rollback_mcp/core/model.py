@@ -129,9 +129,9 @@ class Effect(StrEnum):
 class Finding:
     """The result of one check: where, what, and what to do; never a value of a setting.
 
-    ``path`` is shown as people see it, ``line`` counts from 1 and is None where there is none. ``effect`` is for us:
-    a hook that denies what it should judge (``LOCKS``), one that guards nothing any more (``GUARD_OFF``), a settings
-    file that Claude Code does not load (``DROPPED``).
+    ``path`` is shown as people see it, ``line`` counts from 1 and is None where there is none. ``effect`` is
+    ``LOCKS`` for a hook that denies what it should judge, ``GUARD_OFF`` for one that guards nothing any more, and
+    ``DROPPED`` for a settings file that Claude Code does not load.
     """
 
     check: str

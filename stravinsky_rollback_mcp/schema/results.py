@@ -103,6 +103,10 @@ class Finding(Result):
     line: int | None = Field(description="Counted from 1; null where there is none")
     message: str = Field(description="What is wrong; never a value of a setting")
     fix: str = Field(description="What to do")
+    effect: str = Field(
+        description="none; locks (a hook denies what it should judge), guard_off (a hook guards nothing any more) or "
+        "dropped (Claude Code does not load the settings file)"
+    )
 
 
 class Undone(Result):
