@@ -450,14 +450,17 @@ def swapping(folder: Path, secret: Path, times: int) -> Generator[Swapper]:
 
 
 def test_row_44_a_folder_swapped_for_a_link_is_not_followed(attacker: Attacker, home: Path) -> None:
-    """In mid-walk, between look and open: not one byte behind the link gets into the store."""
+    """In mid-walk, between look and open: refused, and not one byte behind the link gets into the store."""
     build(home / "private", {"patterns.py": SECRET * 100})
     folder = attacker.user / "hooks" / "lib"
     with swapping(folder, home / "private", 1) as swapper:
-        attacker.call("create_backup", version="v2")
+        attacker.refused("unsafe_path", "create_backup", {"version": "v2"})
     assert swapper.did == 1
     assert folder.is_symlink()
     assert SECRET not in stored(home)
+    assert not (attacker.backups / "v2").exists()
+    attacker.call("create_backup", version="v2")
+    assert SECRET not in stored(home), "once it stands still a link is recorded as one"
     folder.unlink()
     attacker.call("rollback_to", version="v2")
     assert os.readlink(folder) == str(home / "private")

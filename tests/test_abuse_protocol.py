@@ -606,7 +606,7 @@ STOPS = {"staging": ("mkdir", ".stravinsky-"), "swap": ("renameat2", ".claude/ho
 def test_row_85_a_cancelled_rollback_is_finished_and_told(
     gated: Callable[[str, str], tuple[Process, Gate]], home: Path, project: Path, stop: str
 ) -> None:
-    """Cancelled in the middle it goes on to its end, without an answer; the next call waits for it and sees it done."""
+    """Cancelled in the middle it goes on to its end, without an answer; the audit says that it was too late."""
     server, gate = gated(*STOPS[stop])
     old = both(home, project)
     asked = server.ask_tool("rollback_to", version="v1")
@@ -619,6 +619,7 @@ def test_row_85_a_cancelled_rollback_is_finished_and_told(
     assert server.call("create_backup", version="after")["created"]
     require_new(home, project)
     assert not [message for message in server.said if message.get("id") == asked and "result" in message]
+    require_recorded(log_of(home), "cancelled_too_late", "rollback_to", {})
     assert server.call("undo")["applied"]
     assert both(home, project) == old
 
@@ -665,6 +666,28 @@ def test_row_86_an_end_in_the_middle_is_waited_for(
     assert server.end() == 0
     require_new(home, project)
     assert "Traceback" not in server.errors
+
+
+@pytest.mark.parametrize("how", ["EOF", "SIGTERM"])
+def test_row_86_an_end_that_takes_too_long_is_left_to_the_next_start(
+    gated: Callable[[str, str], tuple[Process, Gate]], home: Path, project: Path, how: str
+) -> None:
+    """A disk that hangs in the middle of the swap: the process is gone within seconds, and the journal has the rest."""
+    server, gate = gated(*STOPS["swap"])
+    old = both(home, project)
+    server.ask_tool("rollback_to", version="v1")
+    gate.wait()
+    if how == "EOF":
+        server.hang_up()
+    else:
+        server.signal(signal.SIGTERM)
+    assert server.end() == 0
+    assert os.listdir(home / ".stravinsky" / "rollback" / "recovery") == ["journal.json"]
+    with process(home, project) as later:
+        later.shake_hands()
+        later.call("create_backup", version="after")
+        assert later.call("query_audit", event_type="CRASH_RECOVERY")["events"]
+    assert both(home, project) == old
 
 
 # --- hosts of another age ------------------------------------------------------------------------------------------

@@ -14,7 +14,12 @@ END = b"\0" * (2 * BLOCK)
 MAX_LONG_NAME = 1 << 16
 _LONG_NAME = b"././@LongLink"
 _FILE, _FOLDER, _LONG = b"0", b"5", b"L"
+# Long names, long link names and PAX records: readers take the whole content of these into memory at once.
+_SPOKEN_OF_THE_NEXT = (_LONG, b"K", b"x", b"g", b"X")
 _NAME_BYTES = 100
+_CHECKSUM = slice(148, 156)
+# Mode, owner and group, time, and the owner's names: the manifest has what counts of these.
+_IGNORED = (slice(100, 124), slice(136, 148), slice(265, 329))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,27 +69,39 @@ def _block(name: bytes, mode: int, size_bytes: int, kind: bytes) -> bytes:
 def parse(block: bytes) -> Member | None:
     """The member that a header block announces, None for the zero block that ends an archive.
 
-    Anything that this package would not have written is ``archive_unsafe``: links, devices, sparse files, PAX
-    records, other sizes, odd checksums.
+    Mode, owner and time are ignored. Anything else that this package would not have written is ``archive_unsafe``:
+    links, devices, sparse files, PAX records, other sizes, odd checksums. A name or record that is too long to be one
+    is ``too_large``: it is not read.
     """
     if block == b"\0" * BLOCK:
         return None
     kind = block[156:157]
     name = block[:_NAME_BYTES].rstrip(b"\0")
     size_bytes = _size(block[124:136])
+    if kind in _SPOKEN_OF_THE_NEXT and size_bytes > MAX_LONG_NAME:
+        raise RollbackError(
+            Code.TOO_LARGE, f"the archive holds a name or record of {size_bytes} bytes.", "choose another backup."
+        )
     if kind not in (_FILE, _FOLDER, _LONG):
         raise unsafe("a member that is neither a file nor a folder")
     if b"\0" in name or any(block[157:257]):
         raise unsafe("a member with a link name or a broken name")
-    if kind == _LONG and (name != _LONG_NAME or not 0 < size_bytes <= MAX_LONG_NAME):
-        raise unsafe("a long name of odd length")
+    if kind == _LONG and (name != _LONG_NAME or not size_bytes):
+        raise unsafe("a long name that is none")
     if kind == _FOLDER and size_bytes:
         raise unsafe("a folder with content")
-    if block[148:156] != b"%06o\0 " % (sum(block[:148]) + 8 * 0x20 + sum(block[156:])):
+    if block[_CHECKSUM] != b"%06o\0 " % (sum(block[:148]) + 8 * 0x20 + sum(block[156:])):
         raise unsafe("a header with a wrong checksum")
-    if block != _block(name, _octal(block[100:108]), size_bytes, kind):
-        raise unsafe("a header with an owner, a time, a name prefix or other fields that are not used here")
+    if _comparable(block) != _comparable(_block(name, 0, size_bytes, kind)):
+        raise unsafe("a header with a name prefix or other fields that are not used here")
     return Member(name=name, type=kind, size_bytes=size_bytes)
+
+
+def _comparable(block: bytes) -> bytes:
+    fields = bytearray(block)
+    for ignored in (*_IGNORED, _CHECKSUM):
+        fields[ignored] = bytes(ignored.stop - ignored.start)
+    return bytes(fields)
 
 
 def _size(field: bytes) -> int:

@@ -233,7 +233,7 @@ class _Walk:
                 if name in EXCLUDED_FOLDERS:
                     self._skip(path, "excluded folder")
                     return
-                handle = os.open(name, _FOLDER_FLAGS, dir_fd=folder)
+                handle = self._open_folder(path, name, folder)
                 try:
                     self._folder(path, handle, depth + 1)
                 finally:
@@ -250,6 +250,19 @@ class _Walk:
                 self._skip(path, _type_name(status.st_mode))
         except OSError as error:
             raise self._trouble(path, error) from error
+
+    def _open_folder(self, path: str, name: str, folder: int) -> int:
+        """A handle to a folder that was just seen. One that became a link meanwhile is no accident to read again."""
+        try:
+            return os.open(name, _FOLDER_FLAGS, dir_fd=folder)
+        except NotADirectoryError as error:
+            if not stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                raise
+            raise RollbackError(
+                Code.UNSAFE_PATH,
+                f"{self._full(path)} was replaced by a link while it was read.",
+                "look at what replaced it; when it is meant to be a link, try again.",
+            ) from error
 
     def _file(self, path: str, name: str, folder: int | None, status: os.stat_result) -> None:
         if status.st_size > self._limits.max_file_size_bytes:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 NAME = "config-rollback"
 DISTRIBUTION = "stravinsky-rollback-mcp"
 TOOLS_TTL_MS = 3_600_000
+SETTLE_SECONDS = 2.0
 
 INSTRUCTIONS = """\
 Protects Claude Code's own configuration: hooks, commands and settings under the user root (~/.claude) and this
@@ -179,11 +180,13 @@ class RollbackServer:
 
     async def serve(self) -> None:
         """Serve standard input and output until the client closes them, or a signal asks to stop."""
-        source = anyio.wrap_file(cast("IO[str]", CappedLines(sys.stdin.buffer)))
+        lines = CappedLines(sys.stdin.buffer)
+        source = anyio.wrap_file(cast("IO[str]", lines))
         async with stdio_server(stdin=source) as (incoming, outgoing), anyio.create_task_group() as tasks:
             first_reply = FirstReply(outgoing)
             tasks.start_soon(self._after, first_reply.sent)
             tasks.start_soon(self._stop_on_signal)
+            tasks.start_soon(self._stop_soon_after, lines.ended)
             await self.protocol.run(incoming, first_reply, self.protocol.create_initialization_options())
             tasks.cancel_scope.cancel()
 
@@ -194,11 +197,24 @@ class RollbackServer:
     async def _stop_on_signal(self) -> None:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async for _ in signals:
-                if self._service is not None:
-                    await self._service.settle()
-                # The thread that reads standard input cannot be interrupted: leaving by the front door would wait for
-                # the client to close it, until the client kills us.
-                os._exit(0)
+                await self._leave()
+
+    async def _leave(self) -> None:
+        """End the process once nothing is under way, but soon: what takes longer has its journal.
+
+        The thread that reads standard input cannot be interrupted: leaving by the front door would wait for the client
+        to close it, until the client kills us.
+        """
+        with anyio.move_on_after(SETTLE_SECONDS):
+            if self._service is not None:
+                await self._service.settle()
+        os._exit(0)
+
+    async def _stop_soon_after(self, ended: anyio.Event) -> None:
+        """At the end of input answers are still sent and the front door is open; it must not take for ever."""
+        await ended.wait()
+        await anyio.sleep(SETTLE_SECONDS)
+        os._exit(0)
 
 
 def _import_service() -> type["RollbackService"]:

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 import anyio
+import anyio.from_thread
 
 MAX_LINE_BYTES = 1 << 20
 
@@ -19,15 +20,19 @@ def complain(text: str) -> None:
 class CappedLines(io.TextIOBase):
     """Standard input by lines; one that is longer than any honest request is passed over without being kept.
 
-    The SDK itself reads a line of any length into memory, several times over.
+    The SDK itself reads a line of any length into memory, several times over. ``ended`` is set, on the event loop,
+    once there will be no more.
     """
 
     def __init__(self, source: BinaryIO) -> None:
         self._source = source
+        self.ended = anyio.Event()
 
     def readline(self, _size: int | None = -1, /) -> str:
         """The next line; an empty one in place of one that was too long."""
         line = self._source.readline(MAX_LINE_BYTES)
+        if not line:
+            anyio.from_thread.run_sync(self.ended.set)
         if len(line) < MAX_LINE_BYTES or line.endswith(b"\n"):
             return line.decode("utf-8", "replace")
         while line and not line.endswith(b"\n"):

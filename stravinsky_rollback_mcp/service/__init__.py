@@ -5,6 +5,7 @@ the cancelled caller goes on. Refusals are recorded in the audit on their way ou
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TypeVar
@@ -35,6 +36,8 @@ from stravinsky_rollback_mcp.service.restore import Consent
 __all__ = ["Actor", "Caller", "Consent", "EventStatus", "EventType", "MadeBy", "RollbackService", "Scope"]
 
 Outcome = TypeVar("Outcome")
+
+_CANCELLED_TOO_LATE = "cancelled_too_late"
 
 
 class RollbackService:
@@ -189,9 +192,13 @@ class RollbackService:
         incident: str = "",
     ) -> None:
         """Record a refusal that no use case decided: a wrong argument, an unknown tool, something unforeseen."""
+        await self._refuse(caller, operation, arguments, error.code, incident)
 
+    async def _refuse(
+        self, caller: Caller, operation: str, arguments: Mapping[str, object], reason: str, incident: str = ""
+    ) -> None:
         def body() -> None:
-            self._record_refusal(caller, operation, arguments, error, incident)
+            self._record_refusal(caller, operation, arguments, reason, incident)
 
         await anyio.to_thread.run_sync(body)
 
@@ -211,7 +218,12 @@ class RollbackService:
 
         self._busy += 1
         try:
-            return await anyio.to_thread.run_sync(request)
+            outcome = await anyio.to_thread.run_sync(request)
+            if _has_changed_something(outcome) and anyio.current_effective_deadline() == -math.inf:
+                # The caller gave up in the middle and gets no answer: the audit says what became of that.
+                with anyio.CancelScope(shield=True):
+                    await self._refuse(caller, operation, arguments, _CANCELLED_TOO_LATE)
+            return outcome
         finally:
             self._busy -= 1
             if not self._busy:
@@ -230,7 +242,7 @@ class RollbackService:
     def _refused(
         self, caller: Caller, operation: str, arguments: Mapping[str, object], error: RollbackError
     ) -> RollbackError:
-        self._record_refusal(caller, operation, arguments, error)
+        self._record_refusal(caller, operation, arguments, error.code)
         return RollbackError(error.code, self._told(error.message), self._told(error.hint), lines=error.lines)
 
     def _told(self, text: str) -> str:
@@ -242,7 +254,7 @@ class RollbackService:
         caller: Caller,
         operation: str,
         arguments: Mapping[str, object],
-        error: RollbackError,
+        reason: str,
         incident: str = "",
     ) -> None:
         details = {"operation": operation, "arguments_sha256": _digest(arguments)}
@@ -252,13 +264,24 @@ class RollbackService:
             actor=caller.actor,
             user_root=self._desk.view.user_root,
             project=self._desk.view.project,
-            error=error.code,
+            error=reason,
             details=details | ({"incident": incident} if incident else {}),
         )
         # An audit that cannot be written is one of the things that are refused; the caller is told that, not this.
         with suppress(RollbackError):
             self._desk.store.open()
             self._desk.record(draft)
+
+
+def _has_changed_something(outcome: object) -> bool:
+    """Whether what was asked for has been done, and not only been looked at."""
+    match outcome:
+        case BackupCreated():
+            return outcome.created
+        case Restored():
+            return outcome.applied
+        case _:
+            return False
 
 
 def _digest(arguments: Mapping[str, object]) -> str:

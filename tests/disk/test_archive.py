@@ -442,10 +442,10 @@ HOSTILE: dict[str, tuple[Code, bytes]] = {
     "device": (Code.ARCHIVE_UNSAFE, foreign(tarfile.CHRTYPE) + b"".join(SMALL[1:])),
     "sparse file": (Code.ARCHIVE_UNSAFE, foreign(tarfile.GNUTYPE_SPARSE, size_bytes=5) + b"".join(SMALL[1:])),
     "contiguous file": (Code.ARCHIVE_UNSAFE, foreign(tarfile.CONTTYPE, size_bytes=5) + b"alpha"),
-    "PAX header of 1 GiB": (Code.ARCHIVE_UNSAFE, foreign(tarfile.XHDTYPE, size_bytes=1 << 30) + bytes(4096)),
+    "PAX header of 1 GiB": (Code.TOO_LARGE, foreign(tarfile.XHDTYPE, size_bytes=1 << 30) + bytes(4096)),
     "PAX global header": (Code.ARCHIVE_UNSAFE, tarfile.TarInfo.create_pax_global_header({"a": "b"}) + b"".join(SMALL)),
     "long name of 1 GiB": (
-        Code.ARCHIVE_UNSAFE,
+        Code.TOO_LARGE,
         foreign(b"L", "././@LongLink", size_bytes=1 << 30) + bytes(4096),
     ),
     "long link name": (Code.ARCHIVE_UNSAFE, foreign(b"K", "././@LongLink", size_bytes=200) + bytes(512)),
@@ -517,8 +517,8 @@ BOMBS: dict[str, tuple[Code, list[bytes]]] = {
         [*SMALL[:3], tar.header(b"empty", 0o644, BOMB, folder=False)],
     ),
     "in a surplus member": (Code.ARCHIVE_MISMATCH, [*SMALL, tar.header(b"more", 0o644, BOMB, folder=False)]),
-    "in a long name": (Code.ARCHIVE_UNSAFE, [foreign(b"L", "././@LongLink", size_bytes=BOMB)]),
-    "in a PAX header": (Code.ARCHIVE_UNSAFE, [foreign(tarfile.XHDTYPE, "x", size_bytes=BOMB)]),
+    "in a long name": (Code.TOO_LARGE, [foreign(b"L", "././@LongLink", size_bytes=BOMB)]),
+    "in a PAX header": (Code.TOO_LARGE, [foreign(tarfile.XHDTYPE, "x", size_bytes=BOMB)]),
 }
 
 
