@@ -6,8 +6,10 @@
 import json
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -204,6 +206,31 @@ def test_pages_are_whole_stable_and_newest_first(desk: Desk) -> None:
     assert found == names[::-1]
 
 
+def test_a_page_opens_its_own_manifests_alone(desk: Desk) -> None:
+    """However many backups there are, and it says the same of each as the manifest does; `total` counts them all."""
+    for number in range(7):
+        desk.edit("hooks/notify.sh", str(number))
+        desk.backup(f"v{number}", note=f"note {number}")
+    opened: list[str] = []
+    is_watching = [True]
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        if is_watching and event == "open" and str(arguments[0]).endswith("/manifest.json"):
+            opened.append(str(arguments[0]))
+
+    sys.addaudithook(watch)
+    page = desk.page(limit=2)
+    is_watching.clear()
+    assert len(opened) == 2, "the watch has seen the page's own"
+    assert (page.total, [backup.version for backup in page.backups]) == (7, ["v6", "v5"])
+    for listed, whole in zip(page.backups, desk.page(limit=2, detail=True).backups, strict=True):
+        assert listed == replace(whole, targets=None)
+        assert listed.note.startswith("note ")
+        assert listed.created_at == json.loads(desk.manifest(listed.version).read_bytes())["created_at"]
+        folder = desk.manifest(listed.version).parent
+        assert listed.stored_bytes == sum(path.stat().st_size for path in folder.iterdir())
+
+
 def test_detail_shows_each_target(desk: Desk) -> None:
     """State, files, bytes and digest; equal digests mean equal trees."""
     shutil.rmtree(desk.project / "commands")
@@ -360,7 +387,8 @@ def test_a_bad_backup_is_listed_with_its_problem_and_hides_no_other(
     desk.backup("bad")
     desk.edit("hooks/notify.sh", "y")
     harm(desk, "bad")
-    listed = {backup.version: backup for backup in desk.page(detail=True).backups}
+    listed = {backup.version: backup for backup in desk.page().backups}
+    assert listed == {backup.version: replace(backup, targets=None) for backup in desk.page(detail=True).backups}
     assert listed.keys() == {"good", "bad"}
     assert (listed["good"].status, listed["good"].problems) == (BackupStatus.INTACT, ())
     assert listed["bad"].status is status

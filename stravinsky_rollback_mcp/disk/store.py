@@ -7,7 +7,7 @@ folder without one is what a killed process left, and is swept by the next write
 import hashlib
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -162,6 +162,19 @@ class Store:
     def archive_path(self, version: str, stored: StoredTarget) -> str:
         """Where the archive of a target lies."""
         return f"{self.backups}/{version}/{archive_name(stored.id, stored.kind)}"
+
+    def is_as_recorded(self, version: str, manifest_sha256: str, archives: Mapping[str, int]) -> bool:
+        """Whether the manifest has that digest and each archive that size: all of ``problem`` without decoding."""
+        folder = f"{self.backups}/{version}"
+        try:
+            content = read_file(f"{folder}/{MANIFEST}", manifest_codec.MAX_BYTES)
+            found = {name: os.lstat(f"{folder}/{name}") for name in archives}
+        except (RollbackError, ChangedWhileReadError, OSError):
+            return False
+        return hashlib.sha256(content).hexdigest() == manifest_sha256 and all(
+            stat.S_ISREG(found[name].st_mode) and found[name].st_size == size_bytes
+            for name, size_bytes in archives.items()
+        )
 
     def problem(self, opened: Opened) -> str:
         """What a look at names and sizes finds wrong with a backup's archives; empty when nothing."""

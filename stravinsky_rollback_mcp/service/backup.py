@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+from stravinsky_rollback_mcp.core.codec import creation as creation_codec
 from stravinsky_rollback_mcp.core.codec import latest as latest_codec
 from stravinsky_rollback_mcp.core.codec import manifest as manifest_codec
+from stravinsky_rollback_mcp.core.codec.creation import Creation
 from stravinsky_rollback_mcp.core.codec.journal import Journal, JournalTarget
 from stravinsky_rollback_mcp.core.model import (
     AuditDraft,
@@ -192,9 +194,8 @@ def make_backup(
             targets=stored,
         )
         content = manifest_codec.encode(manifest)
-        sha256 = hashlib.sha256(content).hexdigest()
         digests = digests_of(seen)
-        _record_created(desk, caller, manifest, sha256, digests, observed=wish.observed)
+        _record_created(desk, caller, manifest, content, digests, observed=wish.observed)
         desk.store.publish(wish.version, content)
     except RollbackError as error:
         with suppress(RollbackError):
@@ -206,7 +207,7 @@ def make_backup(
         record_drift(desk, caller, known, digests)
         write_latest(desk, wish.version, digests)
     size = len(content) + sum(target.archive_size_bytes for target in stored)
-    return Opened(manifest=manifest, sha256=sha256, stored_bytes=size), seen
+    return Opened(manifest=manifest, sha256=hashlib.sha256(content).hexdigest(), stored_bytes=size), seen
 
 
 def _reusable(desk: Desk, known: Known, version: str) -> Reusable | None:
@@ -218,9 +219,23 @@ def _reusable(desk: Desk, known: Known, version: str) -> Reusable | None:
 
 
 def _record_created(
-    desk: Desk, caller: Caller, manifest: Manifest, sha256: str, digests: Mapping[str, str], *, observed: bool
+    desk: Desk, caller: Caller, manifest: Manifest, content: bytes, digests: Mapping[str, str], *, observed: bool
 ) -> None:
     present = [target for target in manifest.targets if target.tree.state is not TargetState.NOT_RECORDED]
+    archives = {target.archive: target.archive_size_bytes for target in manifest.targets if target.archive}
+    creation = Creation(
+        manifest_sha256=hashlib.sha256(content).hexdigest(),
+        sequence=manifest.sequence,
+        created_at=manifest.created_at,
+        kind=manifest.kind,
+        made_by=manifest.made_by,
+        note=manifest.note,
+        digests={target: digest for target, digest in digests.items() if digest},
+        archives=archives,
+        files=sum(target.tree.files for target in manifest.targets),
+        size_bytes=sum(target.tree.size_bytes for target in manifest.targets),
+        stored_bytes=len(content) + sum(archives.values()),
+    )
     draft = AuditDraft(
         event_type=EventType.BACKUP_CREATED,
         status=EventStatus.SUCCESS,
@@ -231,15 +246,7 @@ def _record_created(
         previous_version=manifest.previous_version,
         paths=tuple(desk.shown(target.path) for target in present),
         state=state_of(digests) if observed else None,
-        details={
-            "manifest_sha256": sha256,
-            "sequence": manifest.sequence,
-            "kind": manifest.kind,
-            "made_by": manifest.made_by,
-            "digests": {target: digest for target, digest in digests.items() if digest},
-            "files": sum(target.tree.files for target in manifest.targets),
-            "size_bytes": sum(target.tree.size_bytes for target in manifest.targets),
-        },
+        details=creation_codec.encode(creation),
     )
     desk.record(draft)
 
@@ -277,8 +284,7 @@ def record_drift(desk: Desk, caller: Caller, known: Known, digests: Mapping[str,
 
 def _changed(desk: Desk, known: Known, digests: Mapping[str, str]) -> tuple[str, ...]:
     newest = next(iter(backups_of_view(desk, known)), None)
-    before = {} if newest is None else recorded_digests(newest[1])
-    return changed_between(before, digests)
+    return changed_between(recorded_digests(None if newest is None else newest[1]), digests)
 
 
 def warnings_of(desk: Desk, seen: Mapping[str, Scan]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """What every use case works at: configuration, store, audit, clock and ids, and the ways in for readers and writers."""
 
 import contextlib
+import functools
 import platform
 import secrets
 from collections.abc import Callable, Generator, Mapping
@@ -69,6 +70,7 @@ class Desk:
     def __init__(self, config: Config, files: Files, rescue: "Rescue") -> None:
         self.config = config
         self._rescue = rescue
+        self._last: tuple[tuple[AuditRecord, ...], history.Timeline] | None = None
         self.files = files
         self.store = Store(config.store, files)
         self.audit = AuditLog(self.store.audit, files)
@@ -200,9 +202,15 @@ class Desk:
         existing = set(self.store.versions())
         recorded = self.audit.backups()
         backups = {version: record for version, record in recorded.items() if version in existing}
-        records = self.audit.history(self.view.user_root, self.view.project)
         unrecorded = tuple(sorted(existing - recorded.keys()))
-        return Known(timeline=history.timeline(records, self.view), backups=backups, unrecorded=unrecorded)
+        return Known(timeline=self._timeline(), backups=backups, unrecorded=unrecorded)
+
+    def _timeline(self) -> history.Timeline:
+        """The history of this view, built again only when the audit has grown."""
+        records = self.audit.history(self.view.user_root, self.view.project)
+        if self._last is None or self._last[0] != records:
+            self._last = (records, history.timeline(records, self.view))
+        return self._last[1]
 
     def open_update(self) -> OpenUpdate | None:
         """The update that was begun in this view and not ended. Raises ``needs_attention`` when that cannot be told.
@@ -260,6 +268,7 @@ def _is_in_git(place: Place) -> bool:
 Rescue = Callable[[Desk, Caller, Journal, JournalTarget, str], None]
 
 
+@functools.cache
 def tool_version() -> str:
     """The version of this program, as installed."""
     return metadata.version("stravinsky-rollback-mcp")

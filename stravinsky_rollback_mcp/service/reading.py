@@ -1,11 +1,12 @@
 """Use cases that change nothing: listing, showing, verifying, asking the audit. They take no lock."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core.codec.journal import Journal
 from stravinsky_rollback_mcp.core.model import (
     AuditFilter,
+    AuditRecord,
     BackupKind,
     BackupStatus,
     Entry,
@@ -30,11 +31,13 @@ from stravinsky_rollback_mcp.core.selection import Part, parts_of
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import Desk, Known, digests_of, tool_version
 from stravinsky_rollback_mcp.service.stored import (
+    as_recorded,
     backups_of_view,
     changed_between,
     describe,
     is_of_view,
     matching_version,
+    not_found,
     open_authentic,
     recorded_digests,
 )
@@ -83,6 +86,23 @@ def _absorbed(desk: Desk, known: Known) -> tuple[str, ...]:
 # -- backups --------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """One backup's place in the list, and the record of the backup before it in its own view."""
+
+    version: str
+    place: int
+    record: AuditRecord | None
+    before: AuditRecord | None
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The targets that differ from the backup before it."""
+        return changed_between(
+            {} if self.before is None else recorded_digests(self.before), recorded_digests(self.record)
+        )
+
+
 def list_backups(
     desk: Desk, *, limit: int, cursor: str | None, path: str | None, detail: bool, all_projects: bool
 ) -> BackupList:
@@ -94,15 +114,15 @@ def list_backups(
         ordered = _that_changed(desk, known, ordered, path)
     before = _sequence(cursor)
     size = min(limit, _MAX_DETAILED) if detail else limit
-    page = [item for item in ordered if before is None or item[2] < before]
-    backups = tuple(_described(desk, known, version, changed, detail=detail) for version, changed, _ in page[:size])
+    page = [item for item in ordered if before is None or item.place < before]
+    backups = tuple(_described(desk, known, item, detail=detail) for item in page[:size])
     more = len(page) > size
     return BackupList(
         summary=_list_summary(len(ordered), current, has_other=not all_projects and len(known.backups) > len(ordered)),
         next_step="" if ordered else "Call create_backup.",
         notices=notices,
         backups=backups,
-        next_cursor=str(page[size - 1][2]) if more else None,
+        next_cursor=str(page[size - 1].place) if more else None,
         total=len(ordered),
         current=current,
         user_root=desk.shown(desk.view.user_root),
@@ -113,22 +133,18 @@ def list_backups(
     )
 
 
-def _ordered(desk: Desk, known: Known, *, all_projects: bool) -> list[tuple[str, tuple[str, ...], int]]:
-    """(version, targets that differ from the backup before it in its own view, sequence), newest first.
-
-    Backups that the chain does not know come last: they are shown, never hidden, and never restored.
-    """
-    before: dict[tuple[str, str | None], Mapping[str, str]] = {}
-    found: list[tuple[str, tuple[str, ...], int]] = []
+def _ordered(desk: Desk, known: Known, *, all_projects: bool) -> list[Listed]:
+    """All backups, newest first. Those that the chain does not know come last: shown, and never restored."""
+    before: dict[tuple[str, str | None], AuditRecord] = {}
+    found: list[Listed] = []
     for version, record in sorted(known.backups.items(), key=lambda item: item[1].seq):
         view = (record.draft.user_root, record.draft.project)
-        digests = recorded_digests(record)
-        changed = changed_between(before.get(view, {}), digests)
-        before[view] = digests
         if all_projects or is_of_view(desk, record):
-            found.append((version, changed, record.seq))
+            found.append(Listed(version=version, place=record.seq, record=record, before=before.get(view)))
+        before[view] = record
     found.reverse()
-    return found + [(version, (), -place) for place, version in enumerate(known.unrecorded)]
+    unknown = enumerate(known.unrecorded)
+    return found + [Listed(version=version, place=-place, record=None, before=None) for place, version in unknown]
 
 
 def _sequence(cursor: str | None) -> int | None:
@@ -141,28 +157,26 @@ def _sequence(cursor: str | None) -> int | None:
     return int(cursor)
 
 
-def _that_changed(
-    desk: Desk, known: Known, ordered: list[tuple[str, tuple[str, ...], int]], path: str
-) -> list[tuple[str, tuple[str, ...], int]]:
+def _that_changed(desk: Desk, known: Known, ordered: list[Listed], path: str) -> list[Listed]:
     """Only the backups in which that path differs from the backup before it."""
     trees: dict[str, dict[str, tuple[Entry, ...]]] = {}
-    for version, _, _ in ordered:
+    for item in ordered:
         try:
-            manifest = open_authentic(desk, known, version).manifest
+            manifest = open_authentic(desk, known, item.version).manifest
         except RollbackError:
             continue
-        trees[version] = {target.id: target.tree.entries for target in manifest.targets}
+        trees[item.version] = {target.id: target.tree.entries for target in manifest.targets}
 
     def exists(part: Part) -> bool:
         recorded = [entries.get(part.target.id, ()) for entries in trees.values()]
         return any(entry.path == part.path for entries in recorded for entry in entries)
 
     parts = parts_of((path,), desk.view, exists)
-    found: list[tuple[str, tuple[str, ...], int]] = []
+    found: list[Listed] = []
     before: tuple[object, ...] = tuple(() for _ in parts)
     for item in reversed(ordered):
-        content = tuple(_below(trees.get(item[0], {}), part) for part in parts)
-        if item[0] in trees and content != before:
+        content = tuple(_below(trees.get(item.version, {}), part) for part in parts)
+        if item.version in trees and content != before:
             found.append(item)
             before = content
     found.reverse()
@@ -177,22 +191,25 @@ def _below(trees: Mapping[str, tuple[Entry, ...]], part: Part) -> tuple[Entry, .
     )
 
 
-def _described(desk: Desk, known: Known, version: str, changed: tuple[str, ...], *, detail: bool) -> Backup:
+def _described(desk: Desk, known: Known, item: Listed, *, detail: bool) -> Backup:
     """A backup as callers see it, damaged ones included."""
+    found = None if item.record is None or detail else as_recorded(desk, item.record, item.version, item.changed)
+    if found is not None:
+        return found
     try:
-        opened = open_authentic(desk, known, version)
+        opened = open_authentic(desk, known, item.version)
     except RollbackError as error:
-        return _damaged(desk, known, version, changed, error)
-    return describe(desk, opened, changed, detail=detail, problems=())
+        return _damaged(desk, item, error)
+    return describe(desk, opened, item.changed, detail=detail, problems=())
 
 
-def _damaged(desk: Desk, known: Known, version: str, changed: tuple[str, ...], error: RollbackError) -> Backup:
+def _damaged(desk: Desk, item: Listed, error: RollbackError) -> Backup:
     """What the chain alone still says of a backup that cannot be relied on."""
-    record = known.backups.get(version)
+    record = item.record
     details: Mapping[str, object] = {} if record is None else record.draft.details or {}
     files, size_bytes = details.get("files"), details.get("size_bytes")
     return Backup(
-        version=version,
+        version=item.version,
         created_at="" if record is None else record.timestamp,
         kind=BackupKind(str(details.get("kind", BackupKind.MANUAL))),
         made_by=MadeBy(str(details.get("made_by", MadeBy.TOOL))),
@@ -204,7 +221,7 @@ def _damaged(desk: Desk, known: Known, version: str, changed: tuple[str, ...], e
         status=BackupStatus.UNSUPPORTED if error.code is Code.UNSUPPORTED_VERSION else BackupStatus.DAMAGED,
         problems=(f"{error.code}: {error.message}",),
         pinned=False,
-        changed=changed,
+        changed=item.changed,
         targets=None,
     )
 
@@ -221,28 +238,31 @@ def _list_summary(total: int, current: Current, *, has_other: bool) -> str:
 def show_backup(desk: Desk, version: str) -> Verified:
     """One backup with its targets, as its manifest has it; archives are not read."""
     known = desk.known()
-    changed = next((item[1] for item in _ordered(desk, known, all_projects=True) if item[0] == version), ())
-    if version not in desk.store.versions():
-        open_authentic(desk, known, version)
-    backup = _described(desk, known, version, changed, detail=True)
+    backup = _described(desk, known, _one(desk, known, version), detail=True)
     return _verified((backup,), f"Backup {version} is {backup.status}.")
+
+
+def _one(desk: Desk, known: Known, version: str) -> Listed:
+    """The backup of that name. Raises ``not_found``."""
+    found = next((item for item in _ordered(desk, known, all_projects=True) if item.version == version), None)
+    if found is None:
+        raise not_found(desk, known, version)
+    return found
 
 
 def verify_backups(desk: Desk, version: str | None) -> Verified:
     """Read one backup, or every one in the store, back whole. One that is damaged hides no other."""
     known = desk.known()
-    if version is not None and version not in desk.store.versions():
-        open_authentic(desk, known, version)
+    chosen = _ordered(desk, known, all_projects=True) if version is None else [_one(desk, known, version)]
     backups: list[Backup] = []
-    for name, changed, _ in _ordered(desk, known, all_projects=True):
-        if version is None or name == version:
-            try:
-                opened = open_authentic(desk, known, name)
-            except RollbackError as error:
-                backups.append(_damaged(desk, known, name, changed, error))
-            else:
-                problems = desk.store.verify(opened)
-                backups.append(describe(desk, opened, changed, detail=False, problems=problems))
+    for item in chosen:
+        try:
+            opened = open_authentic(desk, known, item.version)
+        except RollbackError as error:
+            backups.append(_damaged(desk, item, error))
+        else:
+            problems = desk.store.verify(opened)
+            backups.append(describe(desk, opened, item.changed, detail=False, problems=problems))
     bad = sum(1 for backup in backups if backup.status is not BackupStatus.INTACT)
     summary = f"{plural(len(backups), 'backup')} read back: {'all intact' if not bad else f'{bad} damaged'}."
     return _verified(tuple(backups), summary)

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Mapping, Sequence
 
+from stravinsky_rollback_mcp.core.codec import creation as creation_codec
 from stravinsky_rollback_mcp.core.codec.text import Members
 from stravinsky_rollback_mcp.core.codec.trees import ABSENT
 from stravinsky_rollback_mcp.core.model import AuditRecord, BackupKind, BackupStatus, Scope
@@ -12,11 +13,12 @@ from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import Desk, Known
 
 
-def recorded_digests(record: AuditRecord) -> dict[str, str]:
-    """The tree digests by target id that a backup's record in the chain names."""
+def recorded_digests(record: AuditRecord | None) -> Mapping[str, str]:
+    """The tree digests by target id that a backup's record in the chain names; none where there is no record."""
+    if record is None:
+        return {}
     try:
-        digests = Members(record.draft.details or {}).object("digests")
-        return {target: digests.text(target) for target in digests.raw}
+        return Members(record.draft.details or {}).texts("digests")
     except ValueError:
         return {}
 
@@ -36,7 +38,7 @@ def matching_version(desk: Desk, known: Known, digests: Mapping[str, str]) -> st
     """The backup of this view that holds exactly this state: the newest that a person named, else the newest."""
     wanted = {target: digest for target, digest in digests.items() if digest}
     matching = [
-        (version, record) for version, record in backups_of_view(desk, known) if recorded_digests(record) == wanted
+        (version, record) for version, record in backups_of_view(desk, known) if _recorded(record, "digests") == wanted
     ]
     named = [version for version, record in matching if recorded(record, "kind") == BackupKind.MANUAL]
     return next(iter(named or [version for version, _ in matching]), None)
@@ -69,7 +71,7 @@ def open_authentic(desk: Desk, known: Known, version: str) -> Opened:
         opened = desk.store.read(version)
     except RollbackError as error:
         if error.code is Code.NOT_FOUND:
-            raise _not_found(desk, known, version) from error
+            raise not_found(desk, known, version) from error
         raise
     if record is None or recorded(record, "manifest_sha256") != opened.sha256:
         raise RollbackError(
@@ -85,7 +87,8 @@ def open_authentic(desk: Desk, known: Known, version: str) -> Opened:
     return opened
 
 
-def _not_found(desk: Desk, known: Known, version: str) -> RollbackError:
+def not_found(desk: Desk, known: Known, version: str) -> RollbackError:
+    """The refusal of a version that does not exist, with the nearest that do."""
     names = [name for name, _ in backups_of_view(desk, known)]
     near = difflib.get_close_matches(version[:64], names, n=3)
     if near:
@@ -93,6 +96,35 @@ def _not_found(desk: Desk, known: Known, version: str) -> RollbackError:
     else:
         hint = f"newest first: {', '.join(names[:3])}; list_backups shows all." if names else "make one first."
     return RollbackError(Code.NOT_FOUND, f"there is no backup {version[:64]!a}.", hint)
+
+
+def as_recorded(desk: Desk, record: AuditRecord, version: str, changed: tuple[str, ...]) -> Backup | None:
+    """A backup as its record in the chain has it, without its targets and without decoding its manifest.
+
+    None when a look at its files finds anything else, or the record says too little.
+    """
+    try:
+        creation = creation_codec.decode(record)
+    except ValueError:
+        return None
+    if not desk.store.is_as_recorded(version, creation.manifest_sha256, creation.archives):
+        return None
+    return Backup(
+        version=version,
+        created_at=creation.created_at,
+        kind=creation.kind,
+        made_by=creation.made_by,
+        note=creation.note,
+        project=None if record.draft.project is None else desk.shown(record.draft.project),
+        files=creation.files,
+        size_bytes=creation.size_bytes,
+        stored_bytes=creation.stored_bytes,
+        status=BackupStatus.INTACT,
+        problems=(),
+        pinned=False,
+        changed=changed,
+        targets=None,
+    )
 
 
 def describe(desk: Desk, opened: Opened, changed: tuple[str, ...], *, detail: bool, problems: Sequence[str]) -> Backup:

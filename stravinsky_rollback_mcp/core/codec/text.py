@@ -149,3 +149,12 @@ class Members:
         if not isinstance(value, bool):
             raise ValueError(f"{key} is not true or false")
         return value
+
+    def texts(self, key: str) -> dict[str, str]:
+        """An object whose members are all texts."""
+        value = self.raw.get(key)
+        if not isinstance(value, dict) or not all(
+            isinstance(item, str) for item in cast("dict[str, object]", value).values()
+        ):
+            raise ValueError(f"{key} is not an object of texts")
+        return cast("dict[str, str]", value)
