@@ -9,7 +9,8 @@ The way through the house, in one direction only::
              set), ``names``, ``times``,
              ``tar``, ``codec`` (every format on disk, both ways), ``diff``, ``selection``, ``plan``, ``history`` (undo
              and redo), ``security_changes`` (what asks first), ``outcome`` (what the use cases return)
-``disk``     synchronous I/O: ``atomic`` (the only writer), ``lock``, ``scan`` (live targets) with ``stillness``,
+``disk``     synchronous I/O: ``atomic`` (the only writer), ``lock``, ``scan`` (live targets) with
+             ``content`` and ``stillness``,
              ``archive``, ``store`` (backups), ``stage``, ``swap`` and ``retire`` (one target's change), ``journal`` and
              ``execute`` (all, or none), ``audit`` (the chain) with ``audit_chain`` and ``audit_index``
 ``config``   the only reader of environment, home and ``config.json``

@@ -20,10 +20,11 @@ from stravinsky_rollback_mcp.core.plan import Step
 from stravinsky_rollback_mcp.core.times import seconds_between
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.disk.audit import AuditLog
+from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError
 from stravinsky_rollback_mcp.disk.failure import failure
 from stravinsky_rollback_mcp.disk.journal import JournalFile
 from stravinsky_rollback_mcp.disk.retire import retire, retirements
-from stravinsky_rollback_mcp.disk.scan import ChangedWhileReadError, Place, scan
+from stravinsky_rollback_mcp.disk.scan import Place, scan
 from stravinsky_rollback_mcp.disk.stage import stage
 from stravinsky_rollback_mcp.disk.swap import require_no_mount, swap, swap_back
 from stravinsky_rollback_mcp.errors import Code, RollbackError

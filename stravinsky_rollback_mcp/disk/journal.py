@@ -5,7 +5,7 @@ import os
 from stravinsky_rollback_mcp.core.codec import journal as codec
 from stravinsky_rollback_mcp.core.codec.journal import Journal
 from stravinsky_rollback_mcp.disk.atomic import Files
-from stravinsky_rollback_mcp.disk.scan import ChangedWhileReadError, read_file
+from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, read_file
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 MAX_BYTES = 64 << 20

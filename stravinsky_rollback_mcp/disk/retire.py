@@ -7,7 +7,7 @@ from stravinsky_rollback_mcp.core.codec.journal import JournalTarget, Phase, Ret
 from stravinsky_rollback_mcp.core.model import EntryType
 from stravinsky_rollback_mcp.core.plan import Step
 from stravinsky_rollback_mcp.disk.atomic import Files
-from stravinsky_rollback_mcp.disk.scan import ChangedWhileReadError, copy_content
+from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, copy_content
 from stravinsky_rollback_mcp.disk.stage import Folders
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 

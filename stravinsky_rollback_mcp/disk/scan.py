@@ -8,25 +8,19 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from stravinsky_rollback_mcp.core.codec.trees import ABSENT, not_recorded, present, sort_key
 from stravinsky_rollback_mcp.core.components import EXCLUDED_FOLDERS
 from stravinsky_rollback_mcp.core.model import Entry, EntryType, Kind, Limits, Scope, Skipped, Target, Tree, View
+from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, open_regular, read_all, unreadable
 from stravinsky_rollback_mcp.disk.stillness import still_moment
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
-READ_BYTES = 1 << 20
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 Signature = tuple[tuple[str, int, int, int, int, int, int], ...]
-
-
-class ChangedWhileReadError(Exception):
-    """The source moved under the reader; the caller starts over."""
 
 
 class Sink(Protocol):
@@ -85,7 +79,7 @@ def locate(view: View, target: Target) -> Place:
         dangling = os.path.islink(target.path)
         resolved = os.path.realpath(target.path) if dangling else os.path.join(os.path.realpath(parent), name)
     except PermissionError as error:
-        raise _unreadable(target.path, error) from error
+        raise unreadable(target.path, error) from error
     except OSError as error:
         raise RollbackError(
             Code.UNSAFE_PATH,
@@ -118,7 +112,7 @@ def scan(place: Place, limits: Limits, sink: Sink | None = None) -> Scan:
     except (FileNotFoundError, NotADirectoryError):
         return Scan(place=place, tree=ABSENT, signature=())
     except OSError as error:
-        raise _unreadable(place.resolved, error) from error
+        raise unreadable(place.resolved, error) from error
     is_right_kind = stat.S_ISDIR(status.st_mode) if kind is Kind.DIRECTORY else stat.S_ISREG(status.st_mode)
     if not is_right_kind:
         reason = f"not a {kind} but {_type_name(status.st_mode)}"
@@ -143,36 +137,6 @@ def still_the_same(seen: Scan, limits: Limits) -> bool:
     except ChangedWhileReadError:
         return False
     return tuple(walk.signature) == seen.signature
-
-
-def read_file(path: str, limit_bytes: int, *, dir_fd: int | None = None) -> bytes:
-    """The content of one regular file of at most ``limit_bytes``; links and special files are refused."""
-    chunks: list[bytes] = []
-    handle = _open_regular(path, path, dir_fd)
-    try:
-        status = os.fstat(handle)
-        if status.st_size > limit_bytes:
-            raise RollbackError(Code.TOO_LARGE, f"{path} has more than {limit_bytes} bytes.", "")
-        _read(handle, path, status, chunks.append)
-    finally:
-        os.close(handle)
-    return b"".join(chunks)
-
-
-def copy_content(path: str, name: str, dir_fd: int, write: Callable[[bytes], None]) -> str:
-    """Stream one regular file below an open folder to ``write``; returns its SHA-256."""
-    digest = hashlib.sha256()
-
-    def both(chunk: bytes) -> None:
-        digest.update(chunk)
-        write(chunk)
-
-    handle = _open_regular(path, name, dir_fd)
-    try:
-        _read(handle, path, os.fstat(handle), both)
-    finally:
-        os.close(handle)
-    return digest.hexdigest()
 
 
 class _Walk:
@@ -273,7 +237,7 @@ class _Walk:
             )
         sha256 = ""
         if self._reads:
-            handle = _open_regular(self._full(path), name, folder)
+            handle = open_regular(self._full(path), name, folder)
             try:
                 still = still_moment(handle)
                 if still is None:
@@ -300,7 +264,7 @@ class _Walk:
         digest = hashlib.sha256()
         sink = self._sink
         if sink is None:
-            _read(handle, self._full(path), status, digest.update)
+            read_all(handle, self._full(path), status, digest.update)
         else:
             sink.file(path, status.st_mode & 0o777, status.st_size)
 
@@ -308,7 +272,7 @@ class _Walk:
                 digest.update(chunk)
                 sink.content(chunk)
 
-            _read(handle, self._full(path), status, both)
+            read_all(handle, self._full(path), status, both)
         return digest.hexdigest()
 
     def _count(self, entry: Entry) -> None:
@@ -347,51 +311,7 @@ class _Walk:
         # EINVAL: a link that is none any more when it is read.
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL):
             return ChangedWhileReadError(self._full(path))
-        return _unreadable(self._full(path), error)
-
-
-def _open_regular(path: str, name: str, dir_fd: int | None) -> int:
-    """A handle to a file that is regular at the time it is open; never waits on a FIFO."""
-    try:
-        handle = os.open(name, _FILE_FLAGS, dir_fd=dir_fd)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
-            raise ChangedWhileReadError(path) from error
-        raise _unreadable(path, error) from error
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise ChangedWhileReadError(path)
-    return handle
-
-
-def _read(handle: int, path: str, before: os.stat_result, take: Callable[[bytes], None]) -> None:
-    """Read as many bytes as the stat promised, then make sure that the file is still that file."""
-    left = before.st_size
-    while left:
-        try:
-            chunk = os.read(handle, min(left, READ_BYTES))
-        except OSError as error:
-            raise _unreadable(path, error) from error
-        if not chunk:
-            raise ChangedWhileReadError(path)
-        take(chunk)
-        left -= len(chunk)
-    after = os.fstat(handle)
-    if (after.st_size, after.st_mtime_ns, after.st_ctime_ns) != (
-        before.st_size,
-        before.st_mtime_ns,
-        before.st_ctime_ns,
-    ):
-        raise ChangedWhileReadError(path)
-
-
-def _unreadable(path: str, error: OSError) -> RollbackError:
-    reason = os.strerror(error.errno) if error.errno else type(error).__name__
-    return RollbackError(
-        Code.UNREADABLE,
-        f"{path} cannot be read: {reason}.",
-        "give yourself read permission on it, or move it out of the configuration.",
-    )
+        return unreadable(self._full(path), error)
 
 
 def _type_name(mode: int) -> str:

@@ -6,7 +6,7 @@ from typing import Self
 
 from stravinsky_rollback_mcp.core.model import Entry, EntryType, Kind
 from stravinsky_rollback_mcp.core.plan import Step
-from stravinsky_rollback_mcp.disk import archive, scan
+from stravinsky_rollback_mcp.disk import archive, content
 from stravinsky_rollback_mcp.disk.atomic import PRIVATE_FOLDER, Files
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
@@ -139,7 +139,7 @@ class _Stage:
     def _copy(self, entry: Entry, source: int, target: int, name: str) -> None:
         writer = _EntryWriter(name, entry, self._files, target)
         try:
-            scan.copy_content(entry.path, name, source, writer.write)
+            content.copy_content(entry.path, name, source, writer.write)
         finally:
             writer.close()
 

@@ -18,7 +18,8 @@ from stravinsky_rollback_mcp.core.model import Kind, Limits, Manifest, StoredTar
 from stravinsky_rollback_mcp.core.names import archive_name, is_version
 from stravinsky_rollback_mcp.disk import archive
 from stravinsky_rollback_mcp.disk.atomic import PRIVATE_FOLDER, Files
-from stravinsky_rollback_mcp.disk.scan import ChangedWhileReadError, Place, Scan, read_file, scan, still_the_same
+from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, read_file
+from stravinsky_rollback_mcp.disk.scan import Place, Scan, scan, still_the_same
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 MANIFEST: Final = "manifest.json"

@@ -5,7 +5,7 @@ import os
 from stravinsky_rollback_mcp.core.codec import updates as codec
 from stravinsky_rollback_mcp.core.codec.updates import OpenUpdate
 from stravinsky_rollback_mcp.disk.atomic import Files
-from stravinsky_rollback_mcp.disk.scan import ChangedWhileReadError, read_file
+from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, read_file
 from stravinsky_rollback_mcp.errors import RollbackError
 
 _ATTEMPTS = 4  # readers hold no lock: the record may be replaced or removed while they read it

@@ -27,7 +27,7 @@ from stravinsky_rollback_mcp.core.outcome import (
     Verified,
 )
 from stravinsky_rollback_mcp.disk.atomic import Files
-from stravinsky_rollback_mcp.disk.scan import ChangedWhileReadError
+from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service import audit, backup, reading, restore
 from stravinsky_rollback_mcp.service.desk import Caller, Desk

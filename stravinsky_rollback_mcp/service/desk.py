@@ -30,10 +30,11 @@ from stravinsky_rollback_mcp.core.names import shown
 from stravinsky_rollback_mcp.core.times import text_of
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.disk.audit import AuditLog
+from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError
 from stravinsky_rollback_mcp.disk.execute import Executor, Recovered
 from stravinsky_rollback_mcp.disk.journal import JournalFile
 from stravinsky_rollback_mcp.disk.lock import exclusive
-from stravinsky_rollback_mcp.disk.scan import ChangedWhileReadError, Place, Scan, locate, scan
+from stravinsky_rollback_mcp.disk.scan import Place, Scan, locate, scan
 from stravinsky_rollback_mcp.disk.store import Store
 from stravinsky_rollback_mcp.disk.updates import UpdatesFile
 from stravinsky_rollback_mcp.errors import Code, RollbackError

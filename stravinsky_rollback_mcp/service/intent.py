@@ -14,7 +14,8 @@ from stravinsky_rollback_mcp.core.security_changes import SettingsChange, securi
 from stravinsky_rollback_mcp.core.selection import Part, parts_of
 from stravinsky_rollback_mcp.core.settings import MAX_SETTINGS_BYTES
 from stravinsky_rollback_mcp.disk import archive
-from stravinsky_rollback_mcp.disk.scan import Place, read_file
+from stravinsky_rollback_mcp.disk.content import read_file
+from stravinsky_rollback_mcp.disk.scan import Place
 from stravinsky_rollback_mcp.disk.store import Opened
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import Desk
