@@ -376,11 +376,8 @@ def _missing_folders(orders: Sequence[Order]) -> tuple[str, ...]:
 
 def _place(target: JournalTarget, path: str) -> Place:
     scope, _, component = target.id.partition(".")
-    return Place(
-        target=Target(scope=Scope(scope), component=component, kind=target.kind, path=target.path),
-        resolved=path,
-        dangling=False,
-    )
+    named = Target(scope=Scope(scope), component=component, kind=target.kind, path=target.path)
+    return Place(target=named, resolved=path, dangling=False)
 
 
 def _as_refusal(error: Exception) -> RollbackError:

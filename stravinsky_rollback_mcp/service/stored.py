@@ -38,7 +38,7 @@ def matching_version(desk: Desk, known: Known, digests: Mapping[str, str]) -> st
     """The backup of this view that holds exactly this state: the newest that a person named, else the newest."""
     wanted = {target: digest for target, digest in digests.items() if digest}
     matching = [
-        (version, record) for version, record in backups_of_view(desk, known) if _recorded(record, "digests") == wanted
+        (version, record) for version, record in backups_of_view(desk, known) if recorded(record, "digests") == wanted
     ]
     named = [version for version, record in matching if recorded(record, "kind") == BackupKind.MANUAL]
     return next(iter(named or [version for version, _ in matching]), None)
