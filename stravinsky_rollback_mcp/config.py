@@ -130,6 +130,8 @@ def _view(home: str, user_root: str, project: str) -> View:
         user_root=user_root,
         project=None if is_one_scope else project,
         git_root=_git_root(project),
+        # By the name that people use for their home, so that it is shown as ~.
+        folder=home if project == os.path.realpath(home) else project,
     )
 
 

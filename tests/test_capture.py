@@ -87,11 +87,11 @@ def test_a_real_configuration_is_captured_whole(home: Path, project: Path) -> No
     opened = at.store.read("v1")
     assert at.store.verify(opened) == ()
     assert {target.id for target in opened.manifest.targets if target.tree.state is TargetState.PRESENT} == {
-        *("user.hooks", "user.commands", "user.settings"),
-        *("project.hooks", "project.commands", "project.settings", "project.local_settings"),
+        *("user.hooks", "user.commands", "user.agents", "user.memory", "user.settings"),
+        *("project.hooks", "project.commands", "project.root_memory", "project.settings", "project.local_settings"),
     }
     everything = b"".join(content for _, _, content in stored(home).values())
-    for word in (b"accessToken", b"numStartups", b"House rules"):
+    for word in (b"accessToken", b"numStartups", b'"display"'):
         assert any(word in content for _, _, content in before[0].values())
         assert word not in everything
     for scope, root in (("user", home / ".claude"), ("project", project / ".claude")):
@@ -209,7 +209,7 @@ def test_the_same_state_gives_the_same_bytes(home: Path, project: Path) -> None:
         os.utime(path, ns=(10**18, 10**18), follow_symlinks=False)
     create(at, "v2")
     names = {path.name for path in kept(home, "v1", "").iterdir()} - {"manifest.json"}
-    assert len(names) == 7
+    assert len(names) == 10
     for name in names:
         one, two = kept(home, "v1", name), kept(home, "v2", name)
         assert one.read_bytes() == two.read_bytes()
@@ -419,8 +419,8 @@ class Writing:
             self.first.set()
 
     def observe(self, operation: str, path: str) -> None:
-        """Let the writer go when the first archive is made, and the capture go on when it has written once."""
-        if operation == "create" and path.endswith(".tar.gz") and not self._begun.is_set():
+        """Let the writer go when the backup's folder is made, and the capture go on when it has written once."""
+        if operation == "mkdir" and "/backups/" in path and not self._begun.is_set():
             self._begun.set()
             self.first.wait(5)
 

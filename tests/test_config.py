@@ -10,6 +10,7 @@ import pytest
 from support.tree import Link, build
 
 from stravinsky_rollback_mcp.config import Config, load
+from stravinsky_rollback_mcp.core.components import COMPONENTS
 from stravinsky_rollback_mcp.core.policy import DEFAULTS, Policy
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
@@ -202,7 +203,10 @@ def test_home_as_a_project_is_one_scope(home: Path, tmp_path: Path, monkeypatch:
             build(tmp_path, {"app": {".claude": {}}})
             config = loaded(home, project=str(tmp_path / "app"), CLAUDE_CONFIG_DIR=str(tmp_path / "app/.claude"))
     assert (config.view.project, config.view.project_root) == (None, None)
-    assert ids(config) == {"user.hooks", "user.commands", "user.settings", "user.local_settings"}
+    assert ids(config) == {f"user.{component.name}" for component in COMPONENTS}
+    (root_memory,) = (target for target in config.view.targets if target.component == "root_memory")
+    folder = tmp_path / "link" if how == "link" else tmp_path / "app" if how == "config dir" else home
+    assert root_memory.path == f"{folder}/CLAUDE.md"
 
 
 def test_a_linked_claude_folder_is_one_scope(home: Path, project: Path) -> None:

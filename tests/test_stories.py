@@ -476,7 +476,7 @@ def test_a_part_that_the_backup_does_not_have_becomes_absent(session: Session, l
         (["hooks"], "ambiguous"),
         (["hooks/never.py"], "not_found"),
         (["~/.claude/hooks/never.py"], "not_found"),
-        (["~/.claude/CLAUDE.md"], "not_found"),
+        (["~/.claude/history.jsonl"], "not_found"),
         (["/etc/passwd"], "not_found"),
         (["~/.ssh"], "not_found"),
         (["~/.claude/settings.json#/hooks/PreToolUse"], "invalid_argument"),

@@ -12,7 +12,7 @@ from stravinsky_rollback_mcp.cli import audit, backup, demo, recovery, rollback,
 __all__ = ["main"]
 
 
-_HELP = """Back up, roll back, undo and audit Claude Code's hooks, commands and settings.
+_HELP = """Back up, roll back, undo and audit Claude Code's configuration.
 
 \b
 Something broke:     stravinsky-rollback undo

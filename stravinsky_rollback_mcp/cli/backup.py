@@ -16,7 +16,7 @@ def backup() -> None:
 @click.option("--note", default="", metavar="TEXT", help="Why, for people; one line.")
 @with_terminal
 def create(terminal: Terminal, *, version: str | None, note: str) -> None:
-    """Back up hooks, commands and settings as they are now, and read the backup back.
+    """Back up the configuration as it is now, and read the backup back.
 
     Without VERSION a name is made up, and a state that the newest backup already holds is not stored again.
     """

@@ -30,8 +30,12 @@ if TYPE_CHECKING:
 Snapshot = Mapping[bytes, tuple[str, int, bytes]]
 
 _PROJECT = b"src/app"
-_TARGETS = (b".claude/hooks", b".claude/commands", b".claude/settings.json", b".claude/settings.local.json")
-_PROTECTED = (*_TARGETS, *(os.path.join(_PROJECT, target) for target in _TARGETS))
+_BELOW_ROOT = (b"hooks", b"commands", b"agents", b"settings.json", b"settings.local.json", b"CLAUDE.md")
+_TARGETS = tuple(os.path.join(b".claude", name) for name in _BELOW_ROOT)
+_PROTECTED = (
+    *_TARGETS,
+    *(os.path.join(_PROJECT, target) for target in (*_TARGETS, b"CLAUDE.md", b".mcp.json")),
+)
 _TIMEOUT_SECONDS = 60.0
 _MAX_SHOWN = 5
 
@@ -123,6 +127,8 @@ def _break(stage: _Stage) -> tuple[str, ...]:
     shutil.rmtree(user + b"/commands/git")
     os.mkdir(user + b"/commands/git")
     os.chmod(user + b"/hooks/notify.sh", 0o644)
+    with open(stage.project + b"/CLAUDE.md", "wb") as file:
+        file.write(b"")
     with open(user + b"/settings.json", "r+b") as file:
         file.truncate(200)
     stale = {key: value for key, value in demo_configuration.PROJECT_SETTINGS.items() if key != "hooks"}
@@ -134,6 +140,7 @@ def _break(stage: _Stage) -> tuple[str, ...]:
         "a copy loses the executable bit of ~/.claude/hooks/notify.sh",
         "a full disk cuts ~/.claude/settings.json short: no longer JSON",
         "another session writes ~/src/app/.claude/settings.json without hooks",
+        "a careless redirection empties ~/src/app/CLAUDE.md",
     )
 
 
@@ -231,8 +238,8 @@ class _Demonstration:
         listed = await self._call(client, "list_backups")
         self._tell(f"{listed['summary']} ({self._took})")
         drifted = {item["target"] for item in listed["current"]["drift"]}
-        wanted = {"user.hooks", "user.commands", "user.settings", "project.settings"}
-        self._check(drifted == wanted, "exactly the four broken targets are named")
+        wanted = {"user.hooks", "user.commands", "user.settings", "project.settings", "project.root_memory"}
+        self._check(drifted == wanted, "exactly the five broken targets are named")
 
         self._step("rollback_to version=v1 dry_run=true: what would change?")
         planned = await self._call(client, "rollback_to", version="v1", dry_run=True)

@@ -75,6 +75,9 @@ PROJECT_SETTINGS: Mapping[str, object] = {
         ],
     },
 }
+_MCP_SERVERS: Mapping[str, object] = {
+    "mcpServers": {"issues": {"command": "npx", "args": ["issues-server"], "env": {"ISSUES_TOKEN": "not-a-real-token"}}}
+}
 _LOCAL_SETTINGS: Mapping[str, object] = {
     "permissions": {"allow": ["Bash(pytest:*)", "WebFetch(domain:docs.python.org)"]},
     "outputStyle": "concise",
@@ -142,6 +145,7 @@ def project_content() -> Content:
         b".claude/hooks/empty": Folder(),
         b".claude/hooks/nothing": File(""),
         **_commands(b".claude/commands", _PROJECT_COMMANDS),
+        b".mcp.json": File(settings_text(_MCP_SERVERS)),
         b"CLAUDE.md": File("# This project\n"),
         b"src/main.py": File("print('hello')\n"),
     }

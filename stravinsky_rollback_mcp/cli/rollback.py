@@ -36,7 +36,7 @@ def rollback() -> None:
 @with_consent
 @with_terminal
 def to(terminal: Terminal, *, version: str, only: tuple[str, ...], scope: str | None, dry_run: bool, yes: bool) -> None:
-    """Bring hooks, commands and settings back to what backup VERSION holds.
+    """Bring the configuration back to what backup VERSION holds.
 
     All of it or nothing. What is replaced is backed up first; `undo` takes the rollback back.
     """

@@ -75,8 +75,13 @@ def spelling_problem(path: str, known: Iterable[str]) -> str:
 
 
 def archive_name(target_id: str, kind: Kind) -> str:
-    """The constant file name of a target's archive in a backup's folder."""
-    return f"{target_id}.tar.gz" if kind is Kind.DIRECTORY else f"{target_id}.json"
+    """The constant file name of a target's archive in a backup's folder.
+
+    Never one that ends in ``.md``: where Claude Code finds such a file, it may take it for its own.
+    """
+    if kind is Kind.DIRECTORY:
+        return f"{target_id}.tar.gz"
+    return f"{target_id}.txt" if target_id.endswith("memory") else f"{target_id}.json"
 
 
 def plural(count: int, noun: str) -> str:

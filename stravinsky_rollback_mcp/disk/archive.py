@@ -53,12 +53,15 @@ class Writer(Protocol):
 
 
 class ArchiveWriter:
-    """Sink of a scan: one archive file, private, streamed, with its digest. ``close`` after ``finish`` or failure."""
+    """Sink of a scan: one archive file, private, streamed, with its digest. ``close`` after ``finish`` or failure.
+
+    The file is made when there is something to write: a target that is absent leaves no trace.
+    """
 
     def __init__(self, path: str, kind: Kind, files: Files) -> None:
         self._path = path
         self._files = files
-        self._handle = files.create(path, PRIVATE_FILE)
+        self._handle: int | None = None
         self._packs = kind is Kind.DIRECTORY
         self._compressor = deflate.compressobj(_LEVEL, deflate.DEFLATED, _GZIP) if self._packs else None
         self._digest = hashlib.sha256()
@@ -89,12 +92,18 @@ class ArchiveWriter:
         self._drain()
         if self._compressor is not None:
             self._store(self._compressor.flush())
-        self._files.fsync(self._handle, self._path)
+        self._files.fsync(self._opened(), self._path)
         return Written(sha256=self._digest.hexdigest(), size_bytes=self._size_bytes)
 
     def close(self) -> None:
         """Give the handle back."""
-        os.close(self._handle)
+        if self._handle is not None:
+            os.close(self._handle)
+
+    def _opened(self) -> int:
+        if self._handle is None:
+            self._handle = self._files.create(self._path, PRIVATE_FILE)
+        return self._handle
 
     def _take(self, chunk: bytes) -> None:
         self._pending.append(chunk)
@@ -112,7 +121,7 @@ class ArchiveWriter:
         if content:
             self._digest.update(content)
             self._size_bytes += len(content)
-            self._files.write(self._handle, content, self._path)
+            self._files.write(self._opened(), content, self._path)
 
 
 def verify(path: str, stored: StoredTarget) -> None:

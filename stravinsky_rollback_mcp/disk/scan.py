@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from stravinsky_rollback_mcp.core.codec.trees import ABSENT, not_recorded, present, sort_key
-from stravinsky_rollback_mcp.core.components import EXCLUDED_FOLDERS
+from stravinsky_rollback_mcp.core.components import EXCLUDED_FOLDERS, base_of, downloaded_below
 from stravinsky_rollback_mcp.core.model import Entry, EntryType, Kind, Limits, Scope, Skipped, Target, Tree, View
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, open_regular, read_all, unreadable
 from stravinsky_rollback_mcp.disk.stillness import still_moment
@@ -87,7 +87,7 @@ def locate(view: View, target: Target) -> Place:
             "look at the links on the way to it.",
         ) from error
     if target.scope is Scope.PROJECT and view.project is not None:
-        base = os.path.realpath(target.path[: -len("/.claude/") - len(name)])
+        base = os.path.realpath(base_of(target))
         if resolved != base and not resolved.startswith(base.rstrip("/") + "/"):
             raise RollbackError(
                 Code.UNSAFE_PATH,
@@ -149,6 +149,7 @@ class _Walk:
         self.signature: list[tuple[str, int, int, int, int, int, int]] = []
         self._top = place.resolved
         self._without = place.without
+        self._downloaded = downloaded_below(place.target.component)
         self._limits = limits
         self._sink = sink
         self._reads = reads
@@ -194,7 +195,7 @@ class _Walk:
         try:
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):
-                if name in EXCLUDED_FOLDERS:
+                if name in EXCLUDED_FOLDERS or path in self._downloaded:
                     self._skip(path, "excluded folder")
                     return
                 handle = self._open_folder(path, name, folder)

@@ -275,9 +275,7 @@ class Store:
             archive_size_bytes=written.size_bytes,
             tree=seen.tree,
         )
-        if not is_present:
-            self._files.remove_file(path)
-        elif not self._link_same(path, stored, reusable):
+        if is_present and not self._link_same(path, stored, reusable):
             archive.verify(path, stored)
         return stored, seen
 

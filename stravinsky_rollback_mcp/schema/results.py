@@ -17,7 +17,7 @@ class AuditAnchor(Result):
 
 class TargetSummary(Result):
     scope: str = Field(description="user or project")
-    component: str = Field(description="hooks, commands, settings or local_settings")
+    component: str = Field(description="The kind of configuration, e.g. hooks")
     path: str = Field(description="Where it lies; the home folder is ~")
     state: str = Field(description="present, absent or not_recorded (a rollback leaves it alone)")
     files: int = Field(description="Regular files and links")
@@ -82,7 +82,7 @@ class ListBackupsResult(Spoken):
 
 class Change(Result):
     scope: str = Field(description="user or project")
-    component: str = Field(description="hooks, commands, settings or local_settings")
+    component: str = Field(description="The kind of configuration, e.g. hooks")
     path: str = Field(description="Where it lies")
     action: str = Field(description="create, replace, remove or none")
     added: list[str] = Field(description="Relative paths, at most 50")

@@ -35,10 +35,10 @@ TOOLS_TTL_MS = 3_600_000
 SETTLE_SECONDS = 2.0
 
 INSTRUCTIONS = """\
-Protects Claude Code's own configuration: hooks, commands and settings under the user root (~/.claude) and this
-project's .claude. It never touches source code: use git or /rewind for that.
+Protects Claude Code's own configuration, under the user root (~/.claude) and this project's: hooks, commands, agents,
+skills, rules, settings, CLAUDE.md, .mcp.json. It never touches source code: use git or /rewind for that.
 
-- Before you change hooks, commands or settings, or run an installer or updater: call create_backup.
+- Before you change any of these, or run an installer or updater: call create_backup.
 - Something vanished, a hook or a rule stopped working, settings look reset: call list_backups (its `current` says what
   changed outside), then rollback_to with dry_run, then rollback_to. `only` brings back single paths.
 - A restore was wrong: undo takes back the last thing that happened, also an edit that nobody announced; redo brings it

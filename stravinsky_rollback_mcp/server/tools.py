@@ -107,9 +107,9 @@ TOOLS = (
         name="create_backup",
         title="Back up the configuration",
         description=(
-            "Back up Claude Code's hooks, commands and settings (user and project) as they are now, read back and "
-            "verified. Call it before changing them or running an installer. Not for source code. An unnamed call "
-            "changes nothing when the newest backup already holds this state. Come back with rollback_to."
+            "Back up Claude Code's configuration (hooks, commands, agents, skills, settings, CLAUDE.md, .mcp.json) as "
+            "it is now, verified. Call it before changing it or running an installer. Not for source code. An unnamed "
+            "call changes nothing when the newest backup already holds this state. Come back with rollback_to."
         ),
         arguments="CreateBackupArguments",
         result="CreateBackupResult",
@@ -136,7 +136,7 @@ TOOLS = (
         name="rollback_to",
         title="Roll the configuration back",
         description=(
-            "Bring hooks, commands and settings back to a backup: all targets or none, after a safety backup. "
+            "Bring Claude Code's configuration back to a backup: all targets or none, after a safety backup. "
             "Preview with dry_run. confirm_required lists what gets less safe: ask the person, then repeat the lines "
             "in `accept`. Does not touch source code. undo takes it back."
         ),

@@ -13,6 +13,7 @@ from stravinsky_rollback_mcp.config import Config
 from stravinsky_rollback_mcp.core import history
 from stravinsky_rollback_mcp.core.codec.journal import Journal, JournalTarget
 from stravinsky_rollback_mcp.core.codec.updates import OpenUpdate
+from stravinsky_rollback_mcp.core.components import base_of
 from stravinsky_rollback_mcp.core.model import (
     Actor,
     AuditDraft,
@@ -262,8 +263,8 @@ class Desk:
 
 
 def _is_in_git(place: Place) -> bool:
-    base = place.target.path.rpartition("/.claude/")[0]  # a project's path is a real one
-    return ".git" in place.resolved.removeprefix(base).casefold().split("/")
+    inside = place.resolved.removeprefix(base_of(place.target))  # a project's path is a real one
+    return ".git" in inside.casefold().split("/")
 
 
 Rescue = Callable[[Desk, Caller, Journal, JournalTarget, str], None]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from stravinsky_rollback_mcp.core import history
 from stravinsky_rollback_mcp.core import plan as planning
 from stravinsky_rollback_mcp.core.codec.trees import ABSENT
+from stravinsky_rollback_mcp.core.components import is_settings
 from stravinsky_rollback_mcp.core.model import EventType, Kind, Scope, StoredTarget, Target, TargetState
 from stravinsky_rollback_mcp.core.outcome import Undone
 from stravinsky_rollback_mcp.core.plan import Named, Plan, Step
@@ -21,8 +22,6 @@ from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import Desk
 from stravinsky_rollback_mcp.service.look import Look
 from stravinsky_rollback_mcp.service.stored import held_pairs, holder_of, matching_version, open_authentic
-
-_SETTINGS = frozenset({"settings", "local_settings"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +168,7 @@ def _scripts(desk: Desk, look: Look, covered: Container[str]) -> dict[str, Named
     contents = {
         target_id: read_file(look.places[target_id].resolved, desk.config.limits.max_file_size_bytes)
         for target_id, seen in look.seen.items()
-        if seen.place.target.component in _SETTINGS and seen.tree.state is TargetState.PRESENT
+        if is_settings(seen.place.target) and seen.tree.state is TargetState.PRESENT
     }
     live = named_scripts(contents.values(), roots)
     outside = named_scripts((content for name, content in contents.items() if name not in covered), roots)
@@ -259,12 +258,12 @@ def _plan(
     arguments: Mapping[str, object],
     foreign: tuple[str, ...],
 ) -> Plan:
-    lines = security_changes([_settings_change(desk, look, step) for step in steps if _is_settings(step)])
+    lines = security_changes([_settings_change(desk, look, step) for step in steps if _changes_settings(step)])
     return planning.plan(operation, steps, desk.view, arguments, (*lines, *foreign))
 
 
-def _is_settings(step: Step) -> bool:
-    return step.target.component in _SETTINGS and step.is_change
+def _changes_settings(step: Step) -> bool:
+    return is_settings(step.target) and step.is_change
 
 
 def _settings_change(desk: Desk, look: Look, step: Step) -> SettingsChange:

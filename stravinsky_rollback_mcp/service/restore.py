@@ -6,7 +6,15 @@ from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core import plan as planning
 from stravinsky_rollback_mcp.core.codec.trees import ABSENT
-from stravinsky_rollback_mcp.core.model import AuditDraft, BackupKind, EntryType, EventStatus, EventType, Scope
+from stravinsky_rollback_mcp.core.model import (
+    AuditDraft,
+    BackupKind,
+    EntryType,
+    EventStatus,
+    EventType,
+    Scope,
+    TargetState,
+)
 from stravinsky_rollback_mcp.core.names import capped, leads_out, shown
 from stravinsky_rollback_mcp.core.outcome import Restored, Undone
 from stravinsky_rollback_mcp.core.plan import Plan
@@ -230,7 +238,11 @@ def _report(
     atomicity: Mapping[str, str] | None = None,
 ) -> Restored:
     plan = intent.plan
-    changes = tuple(planning.change(step, desk.view.home, (atomicity or {}).get(step.target.id)) for step in plan.steps)
+    changes = tuple(
+        planning.change(step, desk.view.home, (atomicity or {}).get(step.target.id))
+        for step in plan.steps
+        if step.is_change or step.live.state is TargetState.PRESENT
+    )
     applied = atomicity is not None
     return Restored(
         summary=_summary(intent, applied=applied),

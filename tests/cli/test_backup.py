@@ -141,7 +141,7 @@ def test_show_lists_the_targets_of_a_backup(run: Run, configured: tuple[Path, Pa
     """What a person wants to know before going back to it."""
     run("backup", "create", "v1")
     document = _json(run("backup", "show", "v1", "--json"), schema.VerifyResult)
-    assert len(document["backups"][0]["targets"]) == 7
+    assert len(document["backups"][0]["targets"]) == 24
     shown = run("backup", "show", "v1").stdout
     assert "~/.claude/commands" in shown
     assert "present" in shown

@@ -1,9 +1,20 @@
 """What is protected: an allow-list, in the order in which plans change it."""
 
+import re
+
 import pytest
 
-from stravinsky_rollback_mcp.core.components import BY_NAME, COMPONENTS, EXCLUDED_FOLDERS, Component, view_of
-from stravinsky_rollback_mcp.core.model import Kind, Scope, View
+from stravinsky_rollback_mcp.core.components import (
+    BY_NAME,
+    COMPONENTS,
+    EXCLUDED_FOLDERS,
+    Component,
+    base_of,
+    downloaded_below,
+    view_of,
+)
+from stravinsky_rollback_mcp.core.model import Kind, Scope, Target, View
+from stravinsky_rollback_mcp.core.names import archive_name
 
 
 def view(project: str | None = "/srv/app", git_root: str | None = "/srv/app") -> View:
@@ -16,16 +27,34 @@ def paths(seen: View) -> dict[str, str]:
     return {target.id: target.path for target in seen.targets}
 
 
+BOTH = {
+    **{name: name for name in ("hooks", "commands", "agents", "skills", "rules", "workflows")},
+    "output_styles": "output-styles",
+    "memory": "CLAUDE.md",
+    "settings": "settings.json",
+}
+USER = BOTH | {"keybindings": "keybindings.json", "themes": "themes"}
+IN_FOLDER = BOTH | {"local_settings": "settings.local.json"}
+BESIDE_FOLDER = {"root_memory": "CLAUDE.md", "local_memory": "CLAUDE.local.md", "mcp": ".mcp.json"}
+# What lies beside the configuration and is none of our business (research on Claude Code 2.1.330).
+NEVER = frozenset(
+    {
+        *(".credentials.json", "projects", "history.jsonl", "sessions", "session-env", "shell-snapshots", "backups"),
+        *("file-history", "plugins", "tasks", "todos", "teams", "jobs", "daemon", "ide", "local", "plans", "debug"),
+        *("logs", "statsig", "cache", "paste-cache", "image-cache", "uploads", "usage-data", "feedback-bundles"),
+        *("stats-cache.json", "remote-settings.json", "policy-limits.json", ".last-cleanup", "channels", "security"),
+        *("scheduled-tasks", "worktrees", "agent-memory", "agent-memory-local", "scheduled_tasks.json", ".claude.json"),
+        *("managed-settings.json", "managed-settings.d", "", ".", "..", ".claude", ".git", "src"),
+    }
+)
+
+
 def test_a_view_holds_both_scopes() -> None:
     """The places are those of Claude Code (design)."""
     assert paths(view()) == {
-        "user.hooks": "/home/u/.claude/hooks",
-        "user.commands": "/home/u/.claude/commands",
-        "user.settings": "/home/u/.claude/settings.json",
-        "project.hooks": "/srv/app/.claude/hooks",
-        "project.commands": "/srv/app/.claude/commands",
-        "project.settings": "/srv/app/.claude/settings.json",
-        "project.local_settings": "/srv/app/.claude/settings.local.json",
+        **{f"user.{name}": f"/home/u/.claude/{path}" for name, path in USER.items()},
+        **{f"project.{name}": f"/srv/app/.claude/{path}" for name, path in IN_FOLDER.items()},
+        **{f"project.{name}": f"/srv/app/{path}" for name, path in BESIDE_FOLDER.items()},
     }
 
 
@@ -37,14 +66,12 @@ def test_local_settings_lie_at_the_git_root() -> None:
     assert paths(view("/srv/app", None))["project.local_settings"] == "/srv/app/.claude/settings.local.json"
 
 
-def test_without_a_project_local_settings_are_the_persons() -> None:
+def test_what_only_a_project_has_is_the_persons_where_both_are_one() -> None:
     """Where user and project are one directory there is one scope, and nothing is left out (design)."""
-    seen = view(None, None)
+    seen = view_of(home="/home/u", user_root="/home/u/.claude", project=None, git_root=None, folder="/home/u")
     assert paths(seen) == {
-        "user.hooks": "/home/u/.claude/hooks",
-        "user.commands": "/home/u/.claude/commands",
-        "user.settings": "/home/u/.claude/settings.json",
-        "user.local_settings": "/home/u/.claude/settings.local.json",
+        **{f"user.{name}": f"/home/u/.claude/{path}" for name, path in (USER | IN_FOLDER).items()},
+        **{f"user.{name}": f"/home/u/{path}" for name, path in BESIDE_FOLDER.items()},
     }
     assert (seen.project, seen.project_root) == (None, None)
 
@@ -60,14 +87,29 @@ def test_scripts_stand_before_settings_in_each_scope() -> None:
 @pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: component.name)
 def test_nothing_that_is_not_configuration_is_named(component: Component) -> None:
     """Hostile input: credentials, transcripts, caches and plugins beside the configuration stay outside."""
-    never = {".credentials.json", "projects", "plugins", "sessions", "history.jsonl", "", ".", ".claude"}
+    assert component.user_path or component.project_path
     for path in (component.user_path, component.project_path.removeprefix(".claude/")):
+        assert not path or path.split("/")[0] not in NEVER
         assert not path.startswith("/")
-        assert ".." not in path.split("/")
-    assert component.user_path not in never - {""}
-    assert component.project_path.startswith(".claude/")
-    assert component.project_path.removeprefix(".claude/") not in never
     assert BY_NAME[component.name] is component
+
+
+@pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: component.name)
+def test_what_is_stored_of_a_component_is_never_taken_for_configuration(component: Component) -> None:
+    """Claude Code loads what ends in ``.md``: names in the store do not, and are plain on every file system."""
+    name = archive_name(f"user.{component.name}", component.kind)
+    assert name.endswith({Kind.DIRECTORY: (".tar.gz",), Kind.FILE: (".json", ".txt")}[component.kind])
+    assert name.endswith(".json") == (component.user_path or component.project_path).endswith(".json")
+    assert re.fullmatch(r"user\.[a-z_]{1,32}\.[a-z.]+", name)
+    assert component.takes_effect in ("now", "new_session", "reload")
+
+
+@pytest.mark.parametrize("target", view("/srv/mono/app", "/srv/mono").targets, ids=lambda target: target.id)
+def test_the_base_of_a_target_is_the_folder_that_its_links_may_not_leave(target: Target) -> None:
+    """The project, or its git root for what Claude Code reads there."""
+    if target.scope is Scope.PROJECT:
+        at_root = target.component == "local_settings"
+        assert base_of(target) == ("/srv/mono" if at_root else "/srv/mono/app")
 
 
 def test_ids_are_unique_and_bear_the_scope() -> None:
@@ -80,3 +122,5 @@ def test_ids_are_unique_and_bear_the_scope() -> None:
 def test_downloaded_folders_are_left_out() -> None:
     """Sometimes huge, never configuration (design)."""
     assert frozenset({"node_modules", "__pycache__", ".git"}) == EXCLUDED_FOLDERS
+    assert downloaded_below("skills") == {"synced"}
+    assert downloaded_below("of another version") == frozenset()

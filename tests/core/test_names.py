@@ -171,6 +171,7 @@ def test_archives_have_constant_names() -> None:
     """One folder, one tar; one file, one file (design)."""
     assert archive_name("user.hooks", Kind.DIRECTORY) == "user.hooks.tar.gz"
     assert archive_name("project.settings", Kind.FILE) == "project.settings.json"
+    assert archive_name("project.local_memory", Kind.FILE) == "project.local_memory.txt"
 
 
 @pytest.mark.parametrize(

@@ -75,8 +75,11 @@ def test_a_folder_above_targets_names_them_all() -> None:
     """`~/.claude` is the whole user scope; the project folder the whole project scope."""
     user = [(name, "") for name in IDS if name.startswith("user.")]
     project = [(name, "") for name in IDS if name.startswith("project.")]
+    beside = [("project.root_memory", ""), ("project.local_memory", ""), ("project.mcp", "")]
     assert chosen("~/.claude") == chosen("/home/u/.claude/") == chosen("/home") == user
-    assert chosen("/srv/app") == chosen("/srv/app/.claude") == chosen(".claude") == project
+    assert chosen("/srv/app") == project
+    assert chosen("/srv/app/.claude") == chosen(".claude") == [part for part in project if part not in beside]
+    assert chosen("CLAUDE.local.md", ".mcp.json") == beside[1:]
 
 
 def test_a_target_is_named_once_however_often_it_is_written() -> None:
