@@ -11,6 +11,7 @@ from stravinsky_rollback_mcp.core.checks import (
     file_locks,
     file_permissions,
     previous_backup,
+    settings_schema,
     version_consistency,
 )
 from stravinsky_rollback_mcp.core.checks.evidence import Evidence
@@ -27,6 +28,7 @@ CHECKS: Mapping[str, Check] = {
         file_locks,
         backup_capacity,
         previous_backup,
+        settings_schema,
         version_consistency,
     )
 }

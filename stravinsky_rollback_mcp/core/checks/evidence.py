@@ -9,6 +9,15 @@ from stravinsky_rollback_mcp.core.model import Scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsText:
+    """One settings file that is there; ``path`` is shown as people see it, here as everywhere."""
+
+    scope: Scope
+    path: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Space:
     """One file system and what an operation would put on it; ``free_inodes`` is None where it does not count them."""
 
@@ -77,6 +86,7 @@ class Evidence:
     """
 
     is_restore: bool = False
+    settings: tuple[SettingsText, ...] = ()
     spaces: tuple[Space, ...] = ()
     denied: tuple[Denied, ...] = ()
     locked: tuple[Locked, ...] = ()
