@@ -646,8 +646,10 @@ def test_row_33_a_links_way_into_git_is_unsafe(home: Path, project: Path) -> Non
         attacker.call("create_backup", version="v1")
         shutil.rmtree(project / ".claude" / "hooks")
         (project / ".claude" / "hooks").symlink_to("../.git/hooks")
-        attacker.is_refused("unsafe_path", "create_backup", version="v2")
         attacker.is_refused("unsafe_path", "rollback_to", version="v1")
+        made = attacker.call("create_backup", version="v2")
+        assert any("leads into .git" in line for line in made["warnings"])
+        attacker.is_refused("unsafe_path", "undo")
         assert os.listdir(project / ".git" / "hooks") == ["pre-commit.sample"]
         kinds = {record.draft.event_type for record in records_of(home)}
         assert EventType.MANUAL_ROLLBACK not in kinds

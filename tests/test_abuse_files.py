@@ -92,13 +92,41 @@ def test_row_36_a_projects_link_out_of_it_is_unsafe(attacker: Attacker, tmp_path
     """A repository must not point us at other files: neither read nor written, by no tool."""
     place = attacker.project / ".claude" / name
     target = tmp_path / "others"
+    attacker.call("create_backup", version="before")
     shutil.move(place, target)
     place.symlink_to(target)
     before = snapshot(target)
-    attacker.is_refused("unsafe_path", "create_backup", version="v2")
     attacker.is_refused("unsafe_path", "rollback_to", version="v1")
     attacker.is_refused("unsafe_path", "undo")
-    attacker.is_refused("unsafe_path", "list_backups")
+    assert any("leads outside the project" in line for line in attacker.call("list_backups")["notices"])
+    made = attacker.call("create_backup", version="v2")
+    assert any("leads outside the project" in line for line in made["warnings"])
+    attacker.is_refused("unsafe_path", "rollback_to", version="v1")
+    assert snapshot(target) == before
+
+
+@pytest.mark.parametrize("name", ["", "hooks", "settings.json"])
+def test_row_36_a_projects_link_out_of_it_holds_up_nothing_else(attacker: Attacker, tmp_path: Path, name: str) -> None:
+    """A hostile repository must not take away backups, undo and redo of the person's own configuration."""
+    script = attacker.user / "hooks" / "notify.sh"
+    place = attacker.project / ".claude" / name
+    target = tmp_path / "others"
+    shutil.move(place, target)
+    place.symlink_to(target)
+    before, changed = snapshot(target), script.read_bytes()
+    assert attacker.call("undo")["undone"]["operation"] == "edit"
+    good = script.read_bytes()
+    assert good != changed
+    attacker.call("redo")
+    attacker.call("create_backup", version="v2")
+    attacker.call("rollback_to", version="v1", scope="user")
+    assert script.read_bytes() == good
+    attacker.call("undo")
+    assert script.read_bytes() == changed
+    (change,) = attacker.call("rollback_to", version="@previous", dry_run=True, only=["~/.claude/hooks"])["changes"]
+    assert change["modified"] == ["notify.sh"]
+    attacker.call("undo")
+    assert script.read_bytes() == good
     assert snapshot(target) == before
 
 

@@ -287,12 +287,18 @@ def test_a_taken_name_leaves_no_trace(home: Path) -> None:
     assert stored(home) == before
 
 
-def test_a_project_that_links_out_leaves_no_trace(home: Path, project: Path) -> None:
-    """Hostile input: a repository whose hooks are the person's own."""
+def test_a_project_that_links_out_is_not_recorded(home: Path, project: Path) -> None:
+    """Hostile input: a repository whose hooks are the person's own prevents no backup, and is not in it."""
     build(home, {".claude": {"hooks": {"guard": "secret"}}})
-    build(project, {".claude": {"hooks": Link(str(home / ".claude/hooks"))}})
-    assert refusal(lambda: create(desk(home, project))).code is Code.UNSAFE_PATH
-    assert stored(home) == {}
+    build(project, {".claude": {"hooks": Link(str(home / ".claude/hooks")), "settings.json": "{}"}})
+    made = create(desk(home, project), "v1")
+    assert "leads outside the project" in " ".join(made.warnings)
+    manifest = desk(home, project).store.read("v1").manifest
+    states = {target.id: target.tree.state for target in manifest.targets}
+    assert states["project.hooks"] is TargetState.NOT_RECORDED
+    assert states["user.hooks"] is states["project.settings"] is TargetState.PRESENT
+    again = create(desk(home, project), None)
+    assert (again.created, again.warnings) == (False, made.warnings)
 
 
 UNREADABLE = """

@@ -8,13 +8,19 @@ along these states; anything else that brings a new state drops what lay ahead o
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from stravinsky_rollback_mcp.core.model import AuditRecord, EventType, Scope, View
+from stravinsky_rollback_mcp.core.model import AuditDraft, AuditRecord, EventType, Scope, View
 from stravinsky_rollback_mcp.errors import Code, RollbackError
+
+EDITS = frozenset({EventType.BACKUP_CREATED, EventType.DRIFT_DETECTED})  # they find what somebody else changed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownState:
-    """What this view held at one moment: ``digests`` by target id; ``seq`` is the record that established it."""
+    """What this view held at one moment: ``digests`` by target id; ``seq`` is the record that established it.
+
+    An empty digest, here and in what is live, stands for a target that could not be looked at. ``git_head`` is where
+    the project's git repository stood when this state was last seen, empty when that is not known.
+    """
 
     seq: int
     timestamp: str
@@ -22,6 +28,7 @@ class KnownState:
     version: str | None
     project: str | None
     digests: Mapping[str, str]
+    git_head: str = ""
 
     def equals(self, live: Mapping[str, str]) -> bool:
         """Whether the live targets hold this state, as far as both were recorded."""
@@ -30,8 +37,12 @@ class KnownState:
     def drifted(self, live: Mapping[str, str]) -> tuple[str, ...]:
         """The ids of the targets that do not hold what this state says."""
         return tuple(
-            target for target, digest in self.digests.items() if live.get(target, "") and live[target] != digest
+            target for target, digest in self.digests.items() if digest and live.get(target) not in ("", None, digest)
         )
+
+    def out_of_sight(self, live: Mapping[str, str]) -> tuple[str, ...]:
+        """The ids of the targets that this state knows and that cannot be looked at any more."""
+        return tuple(target for target, digest in self.digests.items() if digest and live.get(target) == "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +58,9 @@ class Timeline:
         return self.states[self.cursor] if self.states else None
 
 
+NOTHING_KNOWN = Timeline(states=(), cursor=-1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walk:
     """A step along the timeline: the state to bring back, and what that takes back.
@@ -59,7 +73,6 @@ class Walk:
     state: KnownState
     taken_back: KnownState | None
     next_undo: KnownState | None
-    foreign: tuple[KnownState, ...]
     unavailable: tuple[str, ...]
 
 
@@ -72,12 +85,14 @@ def timeline(records: Iterable[AuditRecord], view: View) -> Timeline:
         draft = record.draft
         if draft.state is None:
             continue
+        git_head = _git_head(draft) if draft.project == view.project else ""
         is_own = draft.project == view.project and draft.user_root == view.user_root
         if is_own and draft.restores is not None:
             places = [place for place, state in enumerate(states) if state.seq == draft.restores]
             if places:
                 cursor = places[-1]
-                states[cursor] = _as_found(states[cursor], {item.target: item.digest for item in draft.state})
+                found = _as_found(states[cursor], {item.target: item.digest for item in draft.state})
+                states[cursor] = replace(found, git_head=git_head or found.git_head)
                 continue
         digests = dict(states[cursor].digests) if states else {}
         for item in draft.state:
@@ -85,9 +100,12 @@ def timeline(records: Iterable[AuditRecord], view: View) -> Timeline:
             is_seen = (scope is Scope.USER and draft.user_root == view.user_root) or (
                 scope is Scope.PROJECT and draft.project == view.project
             )
-            if is_seen and item.digest:
+            if is_seen:
                 digests[item.target] = item.digest
-        if not digests or (states and digests == states[cursor].digests):
+        if states and digests == states[cursor].digests:
+            states[cursor] = replace(states[cursor], git_head=git_head or states[cursor].git_head)
+            continue
+        if not digests:
             continue
         del states[cursor + 1 :]
         states.append(
@@ -98,10 +116,16 @@ def timeline(records: Iterable[AuditRecord], view: View) -> Timeline:
                 version=draft.version,
                 project=draft.project,
                 digests=digests,
+                git_head=git_head or (states[cursor].git_head if states else ""),
             )
         )
         cursor = len(states) - 1
     return Timeline(states=tuple(states), cursor=cursor)
+
+
+def _git_head(draft: AuditDraft) -> str:
+    head = (draft.details or {}).get("git_head")
+    return head if isinstance(head, str) else ""
 
 
 def arrived(known: Timeline, state: KnownState, live: Mapping[str, str]) -> Timeline:
@@ -113,11 +137,11 @@ def arrived(known: Timeline, state: KnownState, live: Mapping[str, str]) -> Time
 
 def _as_found(state: KnownState, live: Mapping[str, str]) -> KnownState:
     """What no backup holds has to stay and may make a state another one; its place in the sequence stays the same."""
-    digests = {target: live.get(target) or digest for target, digest in state.digests.items()}
+    digests = {target: live.get(target, digest) for target, digest in state.digests.items()}
     return replace(state, digests=digests)
 
 
-def undo(known: Timeline, live: Mapping[str, str], held: frozenset[tuple[str, str]], project: str | None) -> Walk:
+def undo(known: Timeline, live: Mapping[str, str], held: frozenset[tuple[str, str]]) -> Walk:
     """The state that undo brings back: the last known one after an outside edit, else the one before it.
 
     ``held`` are the (target id, digest) pairs that some intact backup holds. Raises ``nothing_to_undo``.
@@ -138,7 +162,6 @@ def undo(known: Timeline, live: Mapping[str, str], held: frozenset[tuple[str, st
             state=here,
             taken_back=None,
             next_undo=_next_undo(known, known.cursor, live, held),
-            foreign=(),
             unavailable=(),
         )
     passed: list[str] = []
@@ -149,13 +172,10 @@ def undo(known: Timeline, live: Mapping[str, str], held: frozenset[tuple[str, st
         if not _is_held(state, live, held):
             passed.append(state.version or state.timestamp)
             continue
-        between = known.states[place + 1 : known.cursor + 1]
-        foreign = tuple(step for step in between if step.project != project)
         return Walk(
             state=state,
             taken_back=here,
             next_undo=_next_undo(known, place, live, held),
-            foreign=foreign,
             unavailable=tuple(passed),
         )
     earliest = known.states[0]
@@ -167,7 +187,7 @@ def undo(known: Timeline, live: Mapping[str, str], held: frozenset[tuple[str, st
     )
 
 
-def redo(known: Timeline, live: Mapping[str, str], held: frozenset[tuple[str, str]], project: str | None) -> Walk:
+def redo(known: Timeline, live: Mapping[str, str], held: frozenset[tuple[str, str]]) -> Walk:
     """The next state along what was undone. Raises ``nothing_to_redo``, also after any change since the undo."""
     here = known.current
     if here is not None and not here.equals(live):
@@ -183,12 +203,10 @@ def redo(known: Timeline, live: Mapping[str, str], held: frozenset[tuple[str, st
         if not _is_held(state, live, held):
             passed.append(state.version or state.timestamp)
             continue
-        foreign = (state,) if state.project != project else ()
         return Walk(
             state=state,
             taken_back=here,
             next_undo=_next_undo(known, place, live, held),
-            foreign=foreign,
             unavailable=tuple(passed),
         )
     raise RollbackError(
@@ -196,12 +214,31 @@ def redo(known: Timeline, live: Mapping[str, str], held: frozenset[tuple[str, st
     )
 
 
+def foreign_changes(
+    known: Timeline, wanted: Mapping[str, str], *, since_seq: int, project: str | None
+) -> tuple[KnownState, ...]:
+    """The states, oldest first, by which another project's session changed what bringing back ``wanted`` takes back.
+
+    ``wanted`` are digests by the ids of the user's targets that change; they were live at record ``since_seq``. What
+    has been taken back already, and what was done to other targets, is not meant.
+    """
+    found: dict[int, KnownState] = {}
+    for target, digest in wanted.items():
+        for place in range(known.cursor, 0, -1):
+            state, before = known.states[place], known.states[place - 1]
+            if state.seq <= since_seq or state.digests.get(target) == digest:
+                break
+            if state.project != project and state.digests.get(target) != before.digests.get(target):
+                found[state.seq] = state
+    return tuple(found[seq] for seq in sorted(found))
+
+
 def _next_undo(
     known: Timeline, place: int, live: Mapping[str, str], held: frozenset[tuple[str, str]]
 ) -> KnownState | None:
     """What an undo would take back once the state at ``place`` is live."""
     state = known.states[place]
-    after = {**live, **state.digests}
+    after = {**live, **{target: digest for target, digest in state.digests.items() if digest and live.get(target)}}
     earlier = (one for one in known.states[:place] if not one.equals(after) and _is_held(one, after, held))
     return state if any(earlier) else None
 

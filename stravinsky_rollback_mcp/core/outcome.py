@@ -101,10 +101,11 @@ class BackupList:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undone:
-    """What an undo or redo took back or brought again."""
+    """What an undo or redo took back or brought again; ``project`` is set when another project's session made it."""
 
     operation: str
     at: str
+    project: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,13 +43,15 @@ class Sink(Protocol):
 class Place:
     """Where a target really lies. ``dangling`` is a link to nothing: it can be recorded, not restored into.
 
-    ``without`` are paths that a staged tree has for the moment alone: they are not looked at.
+    ``without`` are paths that a staged tree has for the moment alone: they are not looked at. With ``refusal`` the
+    target cannot be looked at, for that reason: it counts as not recorded, and is not restored.
     """
 
     target: Target
     resolved: str
     dangling: bool
     without: frozenset[str] = frozenset()
+    refusal: RollbackError | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +107,8 @@ def scan(place: Place, limits: Limits, sink: Sink | None = None) -> Scan:
     ``ChangedWhileReadError`` when the content moved.
     """
     kind = place.target.kind
+    if place.refusal is not None:
+        return Scan(place=place, tree=not_recorded(f"out of sight ({place.refusal.code})"), signature=())
     if place.dangling:
         return Scan(place=place, tree=not_recorded("a link to nothing"), signature=())
     try:

@@ -112,6 +112,7 @@ class Finding(Result):
 class Undone(Result):
     operation: str = Field(description="The kind of event, or edit")
     at: str = Field(description="When it happened")
+    project: str | None = Field(description="The other project whose session made it; null when it was this one's")
 
 
 class RestoreResult(Spoken):

@@ -15,7 +15,6 @@ import anyio.to_thread
 
 from stravinsky_rollback_mcp.config import Config
 from stravinsky_rollback_mcp.core.model import Actor, AuditDraft, EventStatus, EventType, MadeBy, Scope
-from stravinsky_rollback_mcp.core.names import shown
 from stravinsky_rollback_mcp.core.outcome import (
     AuditPage,
     BackupCreated,
@@ -243,11 +242,8 @@ class RollbackService:
         self, caller: Caller, operation: str, arguments: Mapping[str, object], error: RollbackError
     ) -> RollbackError:
         self._record_refusal(caller, operation, arguments, error.code)
-        return RollbackError(error.code, self._told(error.message), self._told(error.hint), lines=error.lines)
-
-    def _told(self, text: str) -> str:
-        """A message without the home folder's name, on one line whatever the names in it are."""
-        return shown(text.replace(f"{self._desk.view.home}/", "~/"), "")
+        told = self._desk.told
+        return RollbackError(error.code, told(error.message), told(error.hint), lines=error.lines)
 
     def _record_refusal(
         self,

@@ -1,9 +1,9 @@
 """Making backups: capture, read back, anchor in the audit, publish."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core.codec import creation as creation_codec
 from stravinsky_rollback_mcp.core.codec import latest as latest_codec
@@ -78,13 +78,17 @@ def create_backup(desk: Desk, caller: Caller, version: str | None, note: str) ->
         if version is not None:
             _require_free(desk, known, version)
         else:
-            existing = _newest_that_holds(desk, known)
+            seen = desk.look(desk.places())
+            _require_whole(item.place for item in seen.values())
+            existing = _newest_that_holds(desk, known, digests_of(seen))
             if existing is not None:
-                return _already_held(desk, caller, existing, note, notices)
+                return replace(_already_held(desk, caller, existing, note, notices), warnings=warnings_of(desk, seen))
         is_person = caller.made_by is MadeBy.TERMINAL
         kind = BackupKind.MANUAL if version is not None or is_person else BackupKind.AUTOMATIC
         wish = Wish(version=version or desk.new_version("manual" if is_person else "auto"), kind=kind, note=note)
-        opened, seen = make_backup(desk, caller, wish, desk.places(), known)
+        places = desk.places()
+        _require_whole(places)
+        opened, seen = make_backup(desk, caller, wish, places, known)
         backup = describe(desk, opened, _changed(desk, known, digests_of(seen)), detail=False, problems=())
         warnings = warnings_of(desk, seen)
         size = f"{plural(backup.files, 'file')} ({plural(backup.size_bytes, 'byte')})"
@@ -104,12 +108,24 @@ def protect(desk: Desk, caller: Caller) -> bool:
     """Back up a state that no intact backup of this view holds; returns whether that was needed."""
     with desk.writing(caller):
         known = desk.known()
-        version = matching_version(desk, known, digests_of(desk.look(desk.places())))
+        places = desk.places()
+        seen = desk.look(places)
+        _require_whole(item.place for item in seen.values())
+        version = matching_version(desk, known, digests_of(seen))
         if version is not None and _reusable(desk, known, version) is not None:
             return False
         wish = Wish(version=desk.new_version("auto"), kind=BackupKind.AUTOMATIC)
-        make_backup(desk, caller, wish, desk.places(), known)
+        make_backup(desk, caller, wish, places, known)
         return True
+
+
+def _require_whole(places: Iterable[Place]) -> None:
+    """Refuse a backup with a hole in it; but a project that ships a link leading outside must not prevent backups."""
+    for place in places:
+        refusal = place.refusal
+        is_harmless = place.target.scope is Scope.PROJECT and refusal is not None and refusal.code is Code.UNSAFE_PATH
+        if refusal is not None and not is_harmless:
+            raise refusal
 
 
 def _require_free(desk: Desk, known: Known, version: str) -> None:
@@ -124,12 +140,11 @@ def _require_free(desk: Desk, known: Known, version: str) -> None:
             )
 
 
-def _newest_that_holds(desk: Desk, known: Known) -> Opened | None:
+def _newest_that_holds(desk: Desk, known: Known, digests: Mapping[str, str]) -> Opened | None:
     newest = next(iter(backups_of_view(desk, known)), None)
     if newest is None:
         return None
-    live = {target: digest for target, digest in digests_of(desk.look(desk.places())).items() if digest}
-    if recorded_digests(newest[1]) != live:
+    if recorded_digests(newest[1]) != {target: digest for target, digest in digests.items() if digest}:
         return None
     try:
         return open_authentic(desk, known, newest[0])
@@ -246,7 +261,7 @@ def _record_created(
         previous_version=manifest.previous_version,
         paths=tuple(desk.shown(target.path) for target in present),
         state=state_of(digests) if observed else None,
-        details=creation_codec.encode(creation),
+        details=desk.with_head(creation_codec.encode(creation)) if observed else creation_codec.encode(creation),
     )
     desk.record(draft)
 
@@ -278,6 +293,7 @@ def record_drift(desk: Desk, caller: Caller, known: Known, digests: Mapping[str,
                 project=desk.view.project,
                 paths=tuple(paths[target] for target in drifted),
                 state=state_of(digests),
+                details=desk.with_head({}),
             )
         )
 
@@ -292,6 +308,9 @@ def warnings_of(desk: Desk, seen: Mapping[str, Scan]) -> tuple[str, ...]:
     lines: list[str] = []
     for item in seen.values():
         path = desk.shown_target(item.place.target)
+        if item.place.refusal is not None:
+            lines.append(f"{desk.told(item.place.refusal.message)} It is not backed up, and left alone by a rollback.")
+            continue
         if item.tree.state is TargetState.NOT_RECORDED:
             lines.append(f"{path} is {item.tree.skipped[0].reason}: not backed up, and left alone by a rollback.")
             continue

@@ -5,7 +5,7 @@ import functools
 import platform
 import secrets
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 
@@ -33,6 +33,7 @@ from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.disk.audit import AuditLog
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError
 from stravinsky_rollback_mcp.disk.execute import Executor, Recovered
+from stravinsky_rollback_mcp.disk.git import head_digest
 from stravinsky_rollback_mcp.disk.journal import JournalFile
 from stravinsky_rollback_mcp.disk.lock import exclusive
 from stravinsky_rollback_mcp.disk.scan import Place, Scan, locate, scan
@@ -163,43 +164,62 @@ class Desk:
     # -- looking ----------------------------------------------------------------------------------------------
 
     def places(self) -> tuple[Place, ...]:
-        """Where the targets of this view really lie. Raises ``unsafe_path`` for a project's that lies in ``.git``.
+        """Where the targets of this view really lie; one that cannot be followed bears the reason."""
+        return tuple(self._place(target) for target in self.view.targets)
+
+    def _place(self, target: Target) -> Place:
+        """A place, or the refusal of one. A project's target that lies in ``.git`` is ``unsafe_path``.
 
         A repository can ship hooks first and a link into ``.git/hooks`` later; a rollback must not put the one there.
         """
-        found = tuple(locate(self.view, target) for target in self.view.targets)
-        for place in found:
-            if place.target.scope is Scope.PROJECT and _is_in_git(place):
-                raise RollbackError(
-                    Code.UNSAFE_PATH,
-                    f"{place.target.path} leads into .git, to {place.resolved}.",
-                    "replace that link by a real folder or file; git's own files are never read or replaced.",
-                )
-        return found
+        try:
+            place = locate(self.view, target)
+        except RollbackError as error:
+            return Place(target=target, resolved=target.path, dangling=False, refusal=error)
+        if target.scope is Scope.PROJECT and _is_in_git(place):
+            refusal = RollbackError(
+                Code.UNSAFE_PATH,
+                f"{target.path} leads into .git, to {place.resolved}.",
+                "replace that link by a real folder or file; git's own files are never read or replaced.",
+            )
+            return replace(place, refusal=refusal)
+        return place
 
     def look(self, places: tuple[Place, ...]) -> dict[str, Scan]:
-        """What the live targets hold, by target id. Raises ``unstable_source`` when they will not hold still."""
+        """What the live targets hold, by target id; the place of one that cannot be read bears the reason.
+
+        Raises ``unstable_source`` when they will not hold still.
+        """
         return {place.target.id: self._look_at(place) for place in places}
 
     def _look_at(self, place: Place) -> Scan:
-        for _ in range(_SCAN_ATTEMPTS - 1):
+        error: Exception | None = None
+        for _ in range(_SCAN_ATTEMPTS):
             try:
                 return scan(place, self.config.limits)
-            except ChangedWhileReadError:
-                continue
-        try:
-            return scan(place, self.config.limits)
-        except ChangedWhileReadError as error:
-            raise RollbackError(
-                Code.UNSTABLE_SOURCE,
-                f"{error} changed each time it was read.",
-                "wait until whatever writes there is done, then try again.",
-            ) from error
+            except RollbackError as refusal:
+                return scan(replace(place, refusal=refusal), self.config.limits)
+            except ChangedWhileReadError as moved:
+                error = moved
+        raise RollbackError(
+            Code.UNSTABLE_SOURCE,
+            f"{error} changed each time it was read.",
+            "wait until whatever writes there is done, then try again.",
+        ) from error
+
+    def git_head(self) -> str:
+        """Where the project's git repository stands, see ``head_digest``."""
+        return "" if self.view.project is None else head_digest(self.view.project)
+
+    def with_head(self, details: Mapping[str, object]) -> dict[str, object]:
+        """The details of a record that bears a state, with where git stood at the time."""
+        head = self.git_head()
+        return {**details, **({"git_head": head} if head else {})}
 
     def known(self) -> Known:
         """The history of this view and the backups that exist, both authenticated by the chain."""
         if not self.store.exists():
-            return Known(timeline=history.Timeline(states=(), cursor=-1), backups={})
+            return Known(timeline=history.NOTHING_KNOWN, backups={})
         # In this order: a backup is in the audit before it is in the store, so one made meanwhile is never a stranger.
         existing = set(self.store.versions())
         recorded = self.audit.backups()
@@ -257,6 +277,10 @@ class Desk:
         """A path as people see it."""
         return shown(path, self.view.home)
 
+    def told(self, text: str) -> str:
+        """A sentence with paths in it as people see it: home as ``~``, on one line whatever the names in it are."""
+        return shown(text.replace(f"{self.view.home}/", "~/"), "")
+
     def shown_target(self, target: Target) -> str:
         """A target's path as people see it."""
         return shown(target.path, self.view.home)
@@ -292,5 +316,5 @@ def digests_of(seen: Mapping[str, Scan]) -> dict[str, str]:
 
 
 def state_of(digests: Mapping[str, str]) -> tuple[TargetDigest, ...]:
-    """Digests as an audit record bears them."""
-    return tuple(TargetDigest(target=target, digest=digest) for target, digest in digests.items() if digest)
+    """Digests as an audit record bears them; an empty one says that the target could not be looked at."""
+    return tuple(TargetDigest(target=target, digest=digest) for target, digest in digests.items())

@@ -1,15 +1,22 @@
-"""What there is to know before anything is planned: the live targets and the history, read once."""
+"""What planning works from: what is live and what is known, gathered once a request. Nothing is changed."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
+from stravinsky_rollback_mcp.core import plan as planning
+from stravinsky_rollback_mcp.core.components import is_settings
+from stravinsky_rollback_mcp.core.model import Kind, StoredTarget, Target, TargetState
+from stravinsky_rollback_mcp.core.plan import Named, Step
+from stravinsky_rollback_mcp.core.scripts import Roots, named_scripts
+from stravinsky_rollback_mcp.disk.content import read_file
 from stravinsky_rollback_mcp.disk.scan import Place, Scan
+from stravinsky_rollback_mcp.errors import RollbackError
 from stravinsky_rollback_mcp.service.desk import Desk, Known, digests_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """Everything that planning and checking need to know, gathered once."""
+    """Everything that planning needs to know, gathered once."""
 
     places: Mapping[str, Place]
     seen: Mapping[str, Scan]
@@ -17,11 +24,80 @@ class Look:
 
     @property
     def digests(self) -> dict[str, str]:
-        """What is live, by target id."""
+        """What is live, by target id; empty for what could not be looked at."""
         return digests_of(self.seen)
+
+    def with_state(self, digests: Mapping[str, str]) -> dict[str, str]:
+        """What would be live with that state; what is not known of it, or cannot be looked at, stays as it is."""
+        live = self.digests
+        return {**live, **{target: digest for target, digest in digests.items() if digest and live.get(target)}}
 
 
 def gather(desk: Desk) -> Look:
     """What is live and what is known, read once."""
-    places = desk.places()
-    return Look(places={place.target.id: place for place in places}, seen=desk.look(places), known=desk.known())
+    seen = desk.look(desk.places())
+    return Look(places={name: item.place for name, item in seen.items()}, seen=seen, known=desk.known())
+
+
+def target_of(desk: Desk, target_id: str) -> Target:
+    """The target of this view with that id."""
+    return next(target for target in desk.view.targets if target.id == target_id)
+
+
+def in_order(desk: Desk, target_ids: Iterable[str]) -> list[str]:
+    """Script trees before settings, as the table of components has them."""
+    wanted = set(target_ids)
+    ordered = sorted(desk.view.targets, key=lambda target: target.kind is Kind.FILE)
+    return [target.id for target in ordered if target.id in wanted]
+
+
+def steps_of(
+    desk: Desk,
+    look: Look,
+    sources: Mapping[str, tuple[str, StoredTarget]],
+    chosen: Mapping[str, list[str] | None],
+    covered: Container[str],
+) -> tuple[Step, ...]:
+    """The steps that bring the chosen targets, or the paths below them, to what the sources hold.
+
+    ``covered`` are the targets of which it is meant what they will be; scripts that other settings name stay. Raises
+    the refusal of a target that cannot be looked at, and those of ``plan.step``.
+    """
+    scripts = _scripts(desk, look, covered)
+    steps: list[Step] = []
+    for target_id in in_order(desk, chosen):
+        refusal = look.places[target_id].refusal
+        if refusal is not None:
+            hint = f"{refusal.hint} `scope` and `only` restore the rest without it."
+            raise RollbackError(refusal.code, refusal.message, hint)
+        steps.append(
+            planning.step(
+                target_of(desk, target_id),
+                look.seen[target_id].tree,
+                *sources[target_id],
+                chosen[target_id],
+                scripts[target_id],
+            )
+        )
+    return tuple(steps)
+
+
+def _scripts(desk: Desk, look: Look, covered: Container[str]) -> dict[str, Named]:
+    """Which paths below each target the live settings name as scripts; settings that are not covered will stay."""
+    roots = Roots(home=desk.view.home, project=desk.view.project or desk.view.home)
+    contents = {
+        target_id: read_file(look.places[target_id].resolved, desk.config.limits.max_file_size_bytes)
+        for target_id, seen in look.seen.items()
+        if is_settings(seen.place.target) and seen.tree.state is TargetState.PRESENT
+    }
+    live = named_scripts(contents.values(), roots)
+    outside = named_scripts((content for name, content in contents.items() if name not in covered), roots)
+    return {
+        target_id: Named(live=_below(place, live), outside=_below(place, outside))
+        for target_id, place in look.places.items()
+    }
+
+
+def _below(place: Place, paths: frozenset[str]) -> frozenset[str]:
+    tops = {f"{place.target.path}/", f"{place.resolved}/"}
+    return frozenset(path[len(top) :] for path in paths for top in tops if path.startswith(top))

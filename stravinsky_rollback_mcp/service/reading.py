@@ -5,12 +5,10 @@ from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core.codec.journal import Journal
 from stravinsky_rollback_mcp.core.model import (
-    AuditFilter,
     AuditRecord,
     BackupKind,
     BackupStatus,
     Entry,
-    EventType,
     MadeBy,
 )
 from stravinsky_rollback_mcp.core.names import plural
@@ -19,7 +17,6 @@ from stravinsky_rollback_mcp.core.outcome import (
     Backup,
     BackupList,
     Current,
-    Drift,
     Operation,
     Roots,
     Status,
@@ -29,14 +26,15 @@ from stravinsky_rollback_mcp.core.outcome import (
 )
 from stravinsky_rollback_mcp.core.selection import Part, parts_of
 from stravinsky_rollback_mcp.errors import Code, RollbackError
-from stravinsky_rollback_mcp.service.desk import Desk, Known, digests_of, tool_version
+from stravinsky_rollback_mcp.service.desk import Desk, Known, tool_version
+from stravinsky_rollback_mcp.service.notices import current_of, notices_of
+from stravinsky_rollback_mcp.service.selectors import version_of
 from stravinsky_rollback_mcp.service.stored import (
     as_recorded,
     backups_of_view,
     changed_between,
     describe,
     is_of_view,
-    matching_version,
     not_found,
     open_authentic,
     recorded_digests,
@@ -44,43 +42,6 @@ from stravinsky_rollback_mcp.service.stored import (
 
 _MAX_CURSOR = 18  # characters: more than any sequence number will ever have
 _MAX_DETAILED = 20  # backups with their targets on one page: hosts cut results of more than about 50 KB
-_OPERATIONS = frozenset({EventType.MANUAL_ROLLBACK, EventType.AUTO_ROLLBACK, EventType.UNDO, EventType.REDO})
-
-
-# -- what is live ---------------------------------------------------------------------------------------------------
-
-
-def current_of(desk: Desk, known: Known) -> tuple[Current, tuple[str, ...]]:
-    """What is live beside what is known, and the notices that follow from it."""
-    live = digests_of(desk.look(desk.places()))
-    here = known.timeline.current
-    drifted = () if here is None else here.drifted(live)
-    now = desk.now()
-    paths = {target.id: desk.shown_target(target) for target in desk.view.targets}
-    drift = tuple(Drift(target=name, path=paths[name], noticed_at=now, keys=()) for name in drifted)
-    notices = list(desk.unfinished())
-    if here is not None and drifted and here.event_type in _OPERATIONS:
-        what = ", ".join(paths[name] for name in drifted)
-        notices.append(
-            f"Changed again since the {here.event_type.lower()} of {here.timestamp}: {what}. "
-            "`undo` brings back what was restored."
-        )
-    if not drifted:
-        notices.extend(_absorbed(desk, known))
-    return Current(version=matching_version(desk, known, live), drift=drift), tuple(notices)
-
-
-def _absorbed(desk: Desk, known: Known) -> tuple[str, ...]:
-    """An outside change that was found, and backed up, when a session began: nobody was told yet."""
-    here = known.timeline.current
-    record = None if here is None or here.version is None else known.backups.get(here.version)
-    if here is None or record is None or record.draft.actor.kind != "server":
-        return ()
-    found, _ = desk.audit.query(AuditFilter(event_type=EventType.DRIFT_DETECTED, limit=1))
-    if not found or found[0].seq < record.seq or found[0].draft.state != record.draft.state:
-        return ()
-    what = ", ".join(found[0].draft.paths)
-    return (f"Changed outside before the session began at {record.timestamp}: {what}. `undo` takes that back.",)
 
 
 # -- backups --------------------------------------------------------------------------------------------------------
@@ -108,7 +69,8 @@ def list_backups(
 ) -> BackupList:
     """One page of backups, newest first, and what is live."""
     known = desk.known()
-    current, notices = current_of(desk, known)
+    seen = desk.look(desk.places())
+    current = current_of(desk, known, seen)
     ordered = _ordered(desk, known, all_projects=all_projects)
     if path is not None:
         ordered = _that_changed(desk, known, ordered, path)
@@ -120,7 +82,7 @@ def list_backups(
     return BackupList(
         summary=_list_summary(len(ordered), current, has_other=not all_projects and len(known.backups) > len(ordered)),
         next_step="" if ordered else "Call create_backup.",
-        notices=notices,
+        notices=notices_of(desk, known, seen, current),
         backups=backups,
         next_cursor=str(page[size - 1].place) if more else None,
         total=len(ordered),
@@ -238,6 +200,7 @@ def _list_summary(total: int, current: Current, *, has_other: bool) -> str:
 def show_backup(desk: Desk, version: str) -> Verified:
     """One backup with its targets, as its manifest has it; archives are not read."""
     known = desk.known()
+    version = version_of(desk, known, version)
     backup = _described(desk, known, _one(desk, known, version), detail=True)
     return _verified((backup,), f"Backup {version} is {backup.status}.")
 
@@ -253,7 +216,10 @@ def _one(desk: Desk, known: Known, version: str) -> Listed:
 def verify_backups(desk: Desk, version: str | None) -> Verified:
     """Read one backup, or every one in the store, back whole. One that is damaged hides no other."""
     known = desk.known()
-    chosen = _ordered(desk, known, all_projects=True) if version is None else [_one(desk, known, version)]
+    if version is None:
+        chosen = _ordered(desk, known, all_projects=True)
+    else:
+        chosen = [_one(desk, known, version_of(desk, known, version))]
     backups: list[Backup] = []
     for item in chosen:
         try:
@@ -285,14 +251,15 @@ def _verified(backups: tuple[Backup, ...], summary: str) -> Verified:
 def status(desk: Desk) -> Status:
     """What is live, what is stored, what is unfinished."""
     known = desk.known()
-    current, notices = current_of(desk, known)
+    seen = desk.look(desk.places())
+    current = current_of(desk, known, seen)
     own = backups_of_view(desk, known)
     journal = _journal(desk)
     anchor = desk.audit.anchor()
     return Status(
         summary=_list_summary(len(own), current, has_other=len(known.backups) > len(own)),
         next_step="" if own else "Make a first backup: stravinsky-rollback backup create",
-        notices=notices,
+        notices=notices_of(desk, known, seen, current),
         current=current,
         roots=Roots(
             user_root=desk.shown(desk.view.user_root),

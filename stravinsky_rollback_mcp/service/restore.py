@@ -136,7 +136,9 @@ def _apply(desk: Desk, caller: Caller, look: Look, intent: Intent, started: floa
         paths=tuple(desk.shown_target(step.target) for step in plan.changes),
         state=state_of(after),
         restores=intent.restores,
-        details={"plan_id": plan.plan_id, "safety_backup": safety, "accepted": len(plan.security_changes)},
+        details=desk.with_head(
+            {"plan_id": plan.plan_id, "safety_backup": safety, "accepted": len(plan.security_changes)}
+        ),
     )
     desk.record(replace(outcome, status=EventStatus.STARTED, state=None, restores=None))
     orders = [
@@ -272,15 +274,18 @@ def _summary(intent: Intent, *, applied: bool) -> str:
     names = ", ".join(f"{step.target.scope} {step.target.component}" for step in plan.changes)
     done = "Restored" if applied else "Would restore"
     if intent.undone is None:
-        return f"{done} {names} to {intent.to_version}."
+        return f"{done} {names} to {intent.goal}."
     verb = {EventType.UNDO: "takes back", EventType.REDO: "brings again"}[plan.operation]
-    further = f" The next undo would take back {_told(intent.next_undo)}." if intent.next_undo is not None else ""
+    further = " Nothing further could be undone then."
+    if intent.next_undo is not None:
+        further = f" The next undo would take back {_told(intent.next_undo)}."
     return f"{done} {names}: this {verb} {_told(intent.undone)}.{further}"
 
 
 def _told(undone: Undone) -> str:
     what = undone.operation.lower().removeprefix("manual_").replace("_", " ")
-    return f"the {what} of {undone.at}"
+    place = "" if undone.project is None else f", made from {undone.project}"
+    return f"the {what} of {undone.at}{place}"
 
 
 def _next_step(intent: Intent, *, applied: bool) -> str:

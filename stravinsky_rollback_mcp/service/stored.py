@@ -1,13 +1,17 @@
 """What the chain and the store say of the backups that exist: which, what they hold, whether to trust them."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from stravinsky_rollback_mcp.core.codec import creation as creation_codec
 from stravinsky_rollback_mcp.core.codec.text import Members
 from stravinsky_rollback_mcp.core.codec.trees import ABSENT
-from stravinsky_rollback_mcp.core.model import AuditRecord, BackupKind, BackupStatus, Scope
+from stravinsky_rollback_mcp.core.model import AuditRecord, BackupKind, BackupStatus, Scope, StoredTarget
 from stravinsky_rollback_mcp.core.outcome import Backup, TargetSummary
+from stravinsky_rollback_mcp.core.settings import MAX_SETTINGS_BYTES
+from stravinsky_rollback_mcp.disk import archive
+from stravinsky_rollback_mcp.disk.content import read_file
 from stravinsky_rollback_mcp.disk.store import Opened
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import Desk, Known
@@ -59,6 +63,37 @@ def holder_of(desk: Desk, known: Known, target_id: str, digest: str) -> list[str
         and (record.draft.user_root == desk.view.user_root if is_user else record.draft.project == desk.view.project)
     ]
     return [version for _, version in sorted(found, reverse=True)]
+
+
+def sources_of(desk: Desk, known: Known, target_id: str, digest: str) -> Iterator[tuple[str, StoredTarget]]:
+    """The backups, by version, that still hold this tree of a target, newest first; damaged ones are passed over."""
+    for version in holder_of(desk, known, target_id, digest):
+        try:
+            stored = open_authentic(desk, known, version).manifest.target(target_id)
+        except RollbackError:
+            continue
+        if stored is not None and stored.tree.digest == digest:
+            yield version, stored
+
+
+def source_of(desk: Desk, known: Known, target_id: str, digest: str) -> tuple[str, StoredTarget] | None:
+    """A backup that still holds this tree of a target, or None when no intact one does."""
+    return next(sources_of(desk, known, target_id, digest), None)
+
+
+def stored_file(desk: Desk, version: str, stored: StoredTarget) -> bytes:
+    """The bytes of a stored settings file, authenticated: what asks the person must be what would be restored."""
+    path = desk.store.archive_path(version, stored)
+    archive.verify(path, stored)
+    return read_file(path, MAX_SETTINGS_BYTES * 2)
+
+
+def known_file(desk: Desk, known: Known, target_id: str, digest: str) -> bytes | None:
+    """The bytes of a settings file in some known state, None when it was absent or no intact backup holds it."""
+    for source in sources_of(desk, known, target_id, digest) if digest not in ("", ABSENT.digest) else ():
+        with suppress(RollbackError):
+            return stored_file(desk, *source)
+    return None
 
 
 def open_authentic(desk: Desk, known: Known, version: str) -> Opened:

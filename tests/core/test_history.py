@@ -5,7 +5,7 @@ or redo says which record's state it brought back.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
@@ -88,7 +88,7 @@ class Store:
     def walk(self, live: Digests, operation: EventType, project: str | None = "/srv/a") -> tuple[Walk, dict[str, str]]:
         """An undo or redo of one project; returns the step and what is live after it."""
         move = history.undo if operation is EventType.UNDO else history.redo
-        step = move(self.timeline(view(project)), live, frozenset(self.held), project)
+        step = move(self.timeline(view(project)), live, frozenset(self.held))
         self.backup(live, project)
         after = {**live, **step.state.digests}
         self.add(operation, after, project=project, restores=step.state.seq)
@@ -246,7 +246,7 @@ def test_what_the_next_undo_takes_back_is_known_before(script: list[tuple[str, s
             if step.next_undo is None:
                 assert refusal(store, live, EventType.UNDO) is Code.NOTHING_TO_UNDO
             else:
-                further = history.undo(store.timeline(), live, frozenset(store.held), "/srv/a")
+                further = history.undo(store.timeline(), live, frozenset(store.held))
                 assert further.taken_back is not None
                 assert further.taken_back.seq == step.next_undo.seq
 
@@ -263,8 +263,8 @@ def test_an_undo_that_had_to_leave_something_in_place_goes_on_all_the_same() -> 
     found = store.timeline()
     assert ([item.digests["user.hooks"] for item in found.states], found.cursor) == (["A", "B+", "C"], 1)
     held = frozenset(store.held)
-    assert history.undo(found, state("B+"), held, "/srv/a").state.digests == state("A")
-    assert history.redo(found, state("B+"), held, "/srv/a").state.digests == state("C")
+    assert history.undo(found, state("B+"), held).state.digests == state("A")
+    assert history.redo(found, state("B+"), held).state.digests == state("C")
 
 
 def test_a_state_that_differs_only_in_what_has_to_stay_is_passed_over() -> None:
@@ -273,18 +273,18 @@ def test_a_state_that_differs_only_in_what_has_to_stay_is_passed_over() -> None:
     for digest in "ABC":
         store.backup(state(digest))
     held = frozenset(store.held)
-    first = history.undo(store.timeline(), state("C"), held, "/srv/a")
+    first = history.undo(store.timeline(), state("C"), held)
     stands = history.arrived(store.timeline(), first.state, state("C"))
     assert stands.current is not None
     assert (stands.current.seq, stands.current.digests) == (2, state("C"))
-    assert history.undo(stands, state("C"), held, "/srv/a").state.digests == state("A")
+    assert history.undo(stands, state("C"), held).state.digests == state("A")
 
 
 def refusal(store: Store, live: Digests, operation: EventType) -> Code | None:
     """The code with which a step would be refused; the refusal says what to do instead."""
     move = history.undo if operation is EventType.UNDO else history.redo
     try:
-        move(store.timeline(), live, frozenset(store.held), "/srv/a")
+        move(store.timeline(), live, frozenset(store.held))
     except RollbackError as error:
         return error.code if error.hint else None
     return None
@@ -299,10 +299,10 @@ def test_states_that_no_backup_holds_are_passed_over_and_named() -> None:
     for digest in "ABC":
         store.backup(state(digest))
     held = frozenset(store.held - {("user.hooks", "B")})
-    back = history.undo(store.timeline(), state("C"), held, "/srv/a")
+    back = history.undo(store.timeline(), state("C"), held)
     assert (back.state.digests["user.hooks"], back.unavailable) == ("A", ("v2",))
     store.add(EventType.UNDO, state("A"), restores=1)
-    forward = history.redo(store.timeline(), state("A"), held, "/srv/a")
+    forward = history.redo(store.timeline(), state("A"), held)
     assert (forward.state.digests["user.hooks"], forward.unavailable) == ("C", ("v2",))
 
 
@@ -313,7 +313,7 @@ def test_an_edit_over_a_state_that_is_gone_is_not_found() -> None:
     store.backup(state("B"))
     held = frozenset(store.held - {("user.hooks", "B")})
     with pytest.raises(RollbackError) as refused:
-        history.undo(store.timeline(), state("C"), held, "/srv/a")
+        history.undo(store.timeline(), state("C"), held)
     assert refused.value.code is Code.NOT_FOUND
 
 
@@ -322,7 +322,7 @@ def test_the_earliest_state_is_named() -> None:
     store = Store()
     store.backup(state("A"))
     with pytest.raises(RollbackError, match=r"2026-11-23T09:00:00\.001Z \(v1\)"):
-        history.undo(store.timeline(), state("A"), frozenset(store.held), "/srv/a")
+        history.undo(store.timeline(), state("A"), frozenset(store.held))
 
 
 def test_an_empty_store_knows_nothing() -> None:
@@ -343,9 +343,9 @@ def test_another_projects_change_of_the_user_scope_is_a_state_here_too() -> None
     here = store.timeline().current
     assert here is not None
     assert (here.project, dict(here.digests)) == ("/srv/b", state("B", "mine"))
-    step = history.undo(store.timeline(), state("B", "mine"), frozenset(store.held), "/srv/a")
-    assert [item.project for item in step.foreign] == ["/srv/b"]
+    step = history.undo(store.timeline(), state("B", "mine"), frozenset(store.held))
     assert dict(step.state.digests) == state("A", "mine")
+    assert foreign(store, {"user.hooks": "A"}, step.state.seq) == ["/srv/b"]
 
 
 def test_a_change_of_ones_own_is_not_foreign() -> None:
@@ -354,17 +354,40 @@ def test_a_change_of_ones_own_is_not_foreign() -> None:
     store.backup(state("A"), "/srv/b")
     store.backup(state("A"))
     live = store.roll(state("A"), {"user.hooks": "B"})
-    assert history.undo(store.timeline(), live, frozenset(store.held), "/srv/a").foreign == ()
+    assert live == state("B")
+    assert foreign(store, {"user.hooks": "A"}, 2) == []
 
 
-def test_redo_over_another_projects_state_names_it() -> None:
-    """What was undone may have been somebody else's change: bringing it again says so."""
+def test_what_was_taken_back_already_is_not_taken_back_again() -> None:
+    """Once undone, or rolled back over, another project's change is no longer live: nobody is asked about it."""
+    for is_undone in (True, False):
+        store = Store()
+        store.backup(state("A"))
+        store.roll(state("A"), {"user.hooks": "B"}, project="/srv/b")
+        assert foreign(store, {"user.hooks": "A"}, 1) == ["/srv/b"]
+        if is_undone:
+            store.walk(state("B"), EventType.UNDO)
+        else:
+            store.roll(state("B"), {"user.hooks": "A"})
+        assert foreign(store, {"user.hooks": "A"}, 1) == []
+        store.roll(state("C"), {"user.hooks": "A"})
+        assert foreign(store, {"user.hooks": "A"}, 1) == []
+
+
+def test_a_change_of_another_target_is_not_taken_back() -> None:
+    """What the other project did to the settings stays when only the hooks come back."""
     store = Store()
-    store.backup(state("A"))
-    store.roll(state("A"), {"user.hooks": "B"}, project="/srv/b")
-    _, live = store.walk(state("B"), EventType.UNDO)
-    step = history.redo(store.timeline(), live, frozenset(store.held), "/srv/a")
-    assert [item.project for item in step.foreign] == ["/srv/b"]
+    store.backup({"user.hooks": "A", "user.settings": "S"})
+    store.add(EventType.MANUAL_ROLLBACK, {"user.hooks": "A", "user.settings": "T"}, project="/srv/b")
+    store.backup({"user.hooks": "B", "user.settings": "T"})
+    assert foreign(store, {"user.hooks": "A"}, 1) == []
+    assert foreign(store, {"user.hooks": "A", "user.settings": "S"}, 1) == ["/srv/b"]
+
+
+def foreign(store: Store, wanted: Digests, since_seq: int) -> list[str | None]:
+    """The other projects whose changes bringing back ``wanted`` takes back."""
+    found = history.foreign_changes(store.timeline(), wanted, since_seq=since_seq, project="/srv/a")
+    return [state.project for state in found]
 
 
 def test_another_projects_undo_moves_no_cursor_here() -> None:
@@ -425,7 +448,7 @@ def test_records_without_a_state_and_repeated_states_change_nothing() -> None:
             ),
         )
     )
-    assert history.redo(store.timeline(), live, frozenset(store.held), "/srv/a").state.digests == state("B")
+    assert history.redo(store.timeline(), live, frozenset(store.held)).state.digests == state("B")
 
 
 def test_what_cannot_be_looked_at_is_not_an_edit() -> None:
@@ -436,6 +459,39 @@ def test_what_cannot_be_looked_at_is_not_an_edit() -> None:
     assert here is not None
     assert here.drifted({"user.hooks": "A", "user.settings": "", "user.commands": "new"}) == ()
     assert here.drifted({"user.hooks": "B", "user.settings": "T"}) == ("user.hooks", "user.settings")
+
+
+def test_a_target_that_went_out_of_sight_is_a_state_and_is_left_alone() -> None:
+    """Once a backup has seen that a target cannot be looked at, undo walks on without it."""
+    store = Store()
+    store.backup(state("A", "p"))
+    gone = state("B", "")
+    here = store.timeline().current
+    assert here is not None
+    assert (here.drifted(gone), here.out_of_sight(gone)) == (("user.hooks",), ("project.hooks",))
+    store.backup(gone)
+    here = store.timeline().current
+    assert here is not None
+    assert (here.drifted(gone), here.out_of_sight(gone)) == ((), ())
+    held = frozenset(store.held)
+    step = history.undo(store.timeline(), gone, held)
+    assert (step.state.seq, step.state.drifted(gone), step.next_undo) == (1, ("user.hooks",), None)
+    store.add(EventType.UNDO, state("A", ""), restores=1)
+    assert refusal(store, state("A", ""), EventType.UNDO) is Code.NOTHING_TO_UNDO
+    assert history.redo(store.timeline(), state("A", ""), held).state.drifted(state("A", "")) == ("user.hooks",)
+
+
+def test_the_last_place_of_git_is_remembered_with_a_state() -> None:
+    """A backup of what is known already still tells where git stood when that state was last seen."""
+    store = Store()
+    store.backup(state("A"))
+    for head in ("one", "two"):
+        store.backup(state("A"))
+        record = store.records[-1]
+        store.records[-1] = replace(record, draft=replace(record.draft, details={"git_head": head}))
+        assert [item.git_head for item in store.timeline().states] == [head]
+    store.backup(state("B"))
+    assert [item.git_head for item in store.timeline().states] == ["two", "two"]
 
 
 def test_an_undo_whose_state_is_gone_from_the_timeline_is_a_state_of_its_own() -> None:
