@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -55,9 +56,12 @@ class Session:
         self.tools = {tool.name: tool for tool in portal.call(client.list_tools).tools}
         self.said: list[str] = []
 
-    def raw(self, tool: str, arguments: Mapping[str, Any]) -> types.CallToolResult:
+    def raw(
+        self, tool: str, arguments: Mapping[str, Any], meta: Mapping[str, Any] | None = None
+    ) -> types.CallToolResult:
         """One call, whatever comes of it."""
-        result = self._portal.call(self.client.call_tool, tool, dict(arguments))
+        call = partial(self.client.call_tool, tool, dict(arguments), meta=cast("types.RequestParamsMeta | None", meta))
+        result = self._portal.call(call)
         self.said.append(result.model_dump_json(by_alias=True))
         return result
 
@@ -342,8 +346,32 @@ def test_the_audit_says_who_asked(connect: Connect, roots: tuple[Path, Path], er
             "name": "codex",
             "session_id": "0b1c-session",
             "tool": tool,
+            "tool_use_id": "",
             "certainty": "seen",
         }
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_the_audit_bears_the_id_that_the_transcript_has(connect: Connect, roots: tuple[Path, Path], era: str) -> None:
+    """Claude Code sends `claudecode/toolUseId` with each call; anything else in that place is no reason to fail."""
+    given: list[dict[str, Any]] = [{"claudecode/toolUseId": "toolu_01A"}, {"claudecode/toolUseId": 7}, {"other": "x"}]
+    with connect(era) as session:
+        for place, meta in enumerate(given):
+            result = session.raw("create_backup", {"version": f"v{place}"}, meta)
+            assert not result.is_error, result.content
+        events = session.call("query_audit", event_type="BACKUP_CREATED")["events"]
+    assert [event["actor"]["tool_use_id"] for event in reversed(events)] == ["toolu_01A", "", ""]
+
+
+def test_who_made_a_change_from_outside_is_not_made_up(connect: Connect, roots: tuple[Path, Path]) -> None:
+    """An edit is found by whoever asks next; that is who noticed it, not who did it."""
+    with connect() as session:
+        session.call("create_backup", version="v1")
+        (roots[0] / "hooks" / "notify.sh").write_text("edited", encoding="utf-8")
+        session.call("create_backup", version="v2")
+        (event,) = session.call("query_audit", event_type="DRIFT_DETECTED")["events"]
+    assert (event["actor"]["kind"], event["actor"]["certainty"]) == ("unknown", "unknown")
+    assert event["details"] == {"noticed_by": "mcp_client claude-code"}
 
 
 def test_a_long_or_hostile_client_name_is_only_data(connect: Connect, roots: tuple[Path, Path]) -> None:

@@ -86,6 +86,7 @@ class EventType(StrEnum):
     CRASH_RECOVERY = "CRASH_RECOVERY"
     DRIFT_DETECTED = "DRIFT_DETECTED"
     REFUSED = "REFUSED"
+    LOG_OPENED = "LOG_OPENED"
 
 
 class EventStatus(StrEnum):
@@ -275,12 +276,16 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who asked. ``kind`` is ``mcp_client``, ``terminal``, ``hook`` or ``server``."""
+    """Who asked. ``kind`` is ``mcp_client``, ``terminal``, ``hook``, ``server``, or ``unknown`` for a change not ours.
+
+    ``tool_use_id`` is Claude Code's name for the call, as it stands in the transcript; empty where none was given.
+    """
 
     kind: str
     name: str = ""
     session_id: str = ""
     tool: str = ""
+    tool_use_id: str = ""
     certainty: Certainty = Certainty.SEEN
 
 
@@ -299,7 +304,8 @@ class AuditDraft:
     ``operation_id`` joins the intent of an operation with its outcome. ``state``, when not None, makes the record
     part of the history: the digests of the targets in view after (or at) the event. ``restores`` is set on undo
     and redo alone: the ``seq`` of the record whose state they brought back. ``details`` holds JSON values only,
-    and never a value of a setting.
+    and never a value of a setting. ``carried`` are records of an earlier log that the log which this one opens still
+    needs; they keep their own places.
     """
 
     event_type: EventType
@@ -316,6 +322,7 @@ class AuditDraft:
     state: tuple[TargetDigest, ...] | None = None
     restores: int | None = None
     details: Mapping[str, object] | None = None
+    carried: "tuple[AuditRecord, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -338,7 +345,10 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:
-    """What verification found: ``events`` good records up to ``head``; else the first bad one and why."""
+    """What verification found: ``events`` good records up to ``head``; else the first bad one and why.
+
+    ``checked`` is false where the person switched the check off: then nothing is known of the lines.
+    """
 
     intact: bool
     events: int
@@ -346,6 +356,7 @@ class Chain:
     verified_from_seq: int
     first_bad_seq: int | None = None
     problem: str | None = None
+    checked: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,25 +8,16 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from stravinsky_rollback_mcp.core import tar
 from stravinsky_rollback_mcp.core.codec.text import name_bytes
 from stravinsky_rollback_mcp.core.model import Entry, EntryType, Kind, StoredTarget
 from stravinsky_rollback_mcp.core.names import path_problem, spelling_problem
 from stravinsky_rollback_mcp.disk.atomic import PRIVATE_FILE, Files
+from stravinsky_rollback_mcp.disk.compression import LEVEL, deflate
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
-if TYPE_CHECKING:
-    import zlib as deflate
-else:
-    try:
-        from isal import isal_zlib as deflate
-    except ImportError:  # no wheel for this machine
-        import zlib as deflate
-
-# Level 2 of isal is 13 times as fast as zlib's default for 11 % more bytes.
-_LEVEL = 6 if deflate.__name__ == "zlib" else 2
 _GZIP = 31  # window bits that mean "with a gzip header", which then holds neither name nor time
 _FLUSH_BYTES = 1 << 18
 _READ_BYTES = 1 << 18
@@ -63,7 +54,7 @@ class ArchiveWriter:
         self._files = files
         self._handle: int | None = None
         self._packs = kind is Kind.DIRECTORY
-        self._compressor = deflate.compressobj(_LEVEL, deflate.DEFLATED, _GZIP) if self._packs else None
+        self._compressor = deflate.compressobj(LEVEL, deflate.DEFLATED, _GZIP) if self._packs else None
         self._digest = hashlib.sha256()
         self._pending: list[bytes] = []
         self._pending_bytes = 0

@@ -9,7 +9,7 @@ import base64
 import fcntl
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from hashlib import sha256
@@ -26,9 +26,13 @@ from stravinsky_rollback_mcp.core.model import (
     EventStatus,
     EventType,
 )
+from stravinsky_rollback_mcp.core.policy import AuditPolicy
+from stravinsky_rollback_mcp.disk import audit_rotation as rotation
 from stravinsky_rollback_mcp.disk.atomic import PRIVATE_FOLDER, Files
-from stravinsky_rollback_mcp.disk.audit_chain import ChainReader, Look, Prefix
+from stravinsky_rollback_mcp.disk.audit_chain import ChainReader, Look
 from stravinsky_rollback_mcp.disk.audit_index import AuditIndex
+from stravinsky_rollback_mcp.disk.audit_lines import Prefix
+from stravinsky_rollback_mcp.disk.audit_rotation import Rotation
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 LOCK_WAIT_SECONDS = 5.0
@@ -42,14 +46,24 @@ class AuditLog:
     """The log in one folder. Threads may share an object: each call has it for itself.
 
     Within one process an object also remembers the newest record that ``head.json`` confirmed to it, so a log that
-    is swapped together with its head for an older copy is found too.
+    is swapped together with its head for an older copy is found too. ``existing`` tells which backups there are: of
+    the others a rotated log carries nothing over; without it, it carries all.
     """
 
-    def __init__(self, folder: str, files: Files) -> None:
+    def __init__(
+        self,
+        folder: str,
+        files: Files,
+        policy: AuditPolicy | None = None,
+        existing: Callable[[], Collection[str]] | None = None,
+    ) -> None:
+        policy = policy or AuditPolicy()
         self._folder = folder
         self._files = files
+        self._rotation = Rotation.of(policy)
+        self._existing = existing
         self._guard = RLock()
-        self._reader = ChainReader(folder)
+        self._reader = ChainReader(folder, is_checking=policy.tamper_detection_enabled)
         self._index = AuditIndex(folder, self._reader, files, self._locked)
 
     # -- writing --------------------------------------------------------------------------------------------------
@@ -61,10 +75,8 @@ class AuditLog:
         ``audit_broken`` or ``audit_missing`` with nothing written, ``audit_unwritable``, ``busy``, ``too_large``.
         """
         record = AuditRecord(seq=0, event_id=event_id, timestamp=now, draft=draft)
-        with self._guard, self._appending() as (handle, look):
+        with self._guard, self._appending(record) as (handle, look):
             end, last = look.prefix.end, _anchor(look.prefix)
-            if look.head_events < last.seq:
-                self._write_head(last)  # first, so that the log never runs ahead by more than one record
             if look.tail_bytes:
                 seal = replace(record, event_id=f"{event_id}-torn", draft=self._seal(handle, look, draft))
                 with _as_unwritable():
@@ -75,8 +87,27 @@ class AuditLog:
 
     def check_writable(self) -> None:
         """Raise what an append would raise now, with no record written; a new log is created empty."""
-        with self._guard, self._appending(), _as_unwritable():
+        with self._guard, self._appending(None), _as_unwritable():
             self._files.sweep_temporaries(self._folder)
+            rotation.sweep(self._reader, self._files)
+
+    def _ready(self, look: Look, record: AuditRecord) -> Look:
+        """The head brought up to the log, so that this never runs ahead by more than one record; then the rotation.
+
+        One that fails waits for the next append: there is nothing in it that this record needs.
+        """
+        if look.head_events < look.prefix.seq:
+            self._write_head(_anchor(look.prefix))
+        if look.tail_bytes or not self._rotation.is_due(look.prefix, self._reader.opening, record.timestamp):
+            return look
+        with suppress(RollbackError):
+            existing = None if self._existing is None else self._existing()
+            rotation.rotate(self._reader, self._files, self._rotation, existing, record)
+        look = self._reader.look()
+        _require_sound(look)
+        if look.head_events < look.prefix.seq:
+            self._write_head(_anchor(look.prefix))
+        return look
 
     def _add(self, handle: int, record: AuditRecord, end: int, last: Anchor) -> tuple[int, Anchor]:
         """Write one record behind ``last``, which ends at ``end``: the whole line and then the head, or nothing."""
@@ -117,8 +148,8 @@ class AuditLog:
             self._files.write_file(self._reader.head, chain.encode_head(head))
 
     @contextmanager
-    def _appending(self) -> Generator[tuple[int, Look], None, None]:
-        """The log open for appending, its lock held and its chain found sound."""
+    def _appending(self, record: AuditRecord | None) -> Generator[tuple[int, Look], None, None]:
+        """The log open for appending ``record``, its lock held and its chain found sound; a full log is put away."""
         if not self._reader.has_checked:
             with _as_unwritable():
                 self._reader.look()  # the long first check happens before others have to wait for it
@@ -126,6 +157,9 @@ class AuditLog:
             with _as_unwritable():
                 look = self._reader.look()
             _require_sound(look)
+            if record is not None:
+                with _as_unwritable():
+                    look = self._ready(look, record)
             with _as_unwritable():
                 is_new = not os.path.lexists(self._reader.log)
                 handle = self._files.open_append(self._reader.log)
@@ -186,18 +220,22 @@ class AuditLog:
     def query(self, wanted: AuditFilter) -> tuple[tuple[AuditRecord, ...], int | None]:
         """One page of the sound part, newest first, and the ``before_seq`` of the next page or None.
 
-        A ``path`` matches records one of whose paths equals it or lies below it.
+        A ``path`` matches records one of whose paths equals it or lies below it. Pages go on into archives.
         """
         with self._guard:
-            return self._index.page(wanted, self._reader.look().prefix)
+            return self._index.page(wanted)
+
+    def trace(self, operation_id: str) -> tuple[AuditRecord, ...]:
+        """The records of one operation wherever they lie, oldest first, as the index finds them."""
+        with self._guard:
+            return self._index.operation(operation_id)
 
     def history(self, user_root: str, project: str | None) -> tuple[AuditRecord, ...]:
         """The sound records with a state that this user root or this project sees, oldest first."""
-        with self._guard:
-            self._reader.look()
+        with self._guard, self._reader.open() as log:
             return tuple(
                 record
-                for record in self._reader.decoded(self._reader.states)
+                for record in self._reader.states.records(log)
                 if record.draft.state is not None
                 and (
                     record.draft.user_root == user_root
@@ -207,30 +245,25 @@ class AuditLog:
 
     def backups(self) -> dict[str, AuditRecord]:
         """The sound records of successful creations by version; the last one of a version counts."""
-        with self._guard:
-            self._reader.look()
+        with self._guard, self._reader.open() as log:
             return {
                 record.draft.version: record
-                for record in self._reader.decoded(self._reader.backups)
+                for record in self._reader.backups.records(log)
                 if record.draft.version is not None
                 and (record.draft.event_type, record.draft.status) == (EventType.BACKUP_CREATED, EventStatus.SUCCESS)
             }
 
     def operation(self, operation_id: str) -> tuple[AuditRecord, ...]:
-        """The sound records of one operation, oldest first."""
-        needle = chain.operation_needle(operation_id)
+        """The sound records of one operation that is among the newest, oldest first."""
         with self._guard, self._reader.open() as log:
-            end = self._reader.look().prefix.end
-            found = (chain.decode_line(raw) for raw in self._reader.lines(log, 0, end) if needle in raw)
-            try:
-                return tuple(record for record in found if record.draft.operation_id == operation_id)
-            except ValueError as error:
-                raise RollbackError(Code.AUDIT_BROKEN, "the audit log changed while it was read.") from error
+            found = self._reader.operations.records(operation_id, log)
+            return tuple(record for record in found if record.draft.operation_id == operation_id)
 
     def close(self) -> None:
-        """Let go of the index; the object can still be used."""
+        """Let go of the index and the archives; the object can still be used."""
         with self._guard:
             self._index.close()
+            self._reader.archives.close()
 
 
 def _anchor(prefix: Prefix) -> Anchor:

@@ -1,58 +1,46 @@
-"""Reading ``operations.log`` as a chain: what of it is sound, and the records of the sound part.
+"""Reading ``operations.log`` as a chain: what of it is sound, and which records others need.
 
-The whole chain is checked once; after that only the last known line and what follows it. Readers take no lock, so
+The whole log is checked once; after that only the last known line and what follows it. Readers take no lock, so
 ``head.json`` is read before the log (it then never runs ahead of honest appenders), and bytes behind the last
 newline are an append under way or a torn one, never a record. A trouble is believed only when nothing moved while
-it was found.
+it was found. A log that was rotated begins where its first record says; what that record says of the archives is
+checked by a complete look alone.
 """
 
 import errno
 import os
 import stat
-import struct
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core.codec import chain
-from stravinsky_rollback_mcp.core.model import Anchor, AuditRecord, Chain
+from stravinsky_rollback_mcp.core.codec import opening as opening_codec
+from stravinsky_rollback_mcp.core.codec.opening import Opening
+from stravinsky_rollback_mcp.core.model import Anchor, Chain, EventType
+from stravinsky_rollback_mcp.disk.audit_archive import seqs_of
+from stravinsky_rollback_mcp.disk.audit_lines import (
+    HEAD,
+    LOG,
+    READ,
+    Archives,
+    Kept,
+    OpenLog,
+    Operations,
+    Place,
+    Prefix,
+    lines_of,
+    unreadable,
+)
+from stravinsky_rollback_mcp.disk.audit_proof import problem_of_archives
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
-LOG = "operations.log"
-HEAD = "head.json"
-
-_BLOCK_BYTES = 1 << 20
 _HEAD_BYTES = 4096
 _LOOKS = 5
-# O_NONBLOCK: a FIFO that was put in the file's place must not hold the reader forever.
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NOT_CHECKED = "not checked, because audit.tamper_detection_enabled is false"
 # What marks a line to be kept. A line that holds it by chance is sorted out when read; capitals are found fastest.
 _BACKUP = b"BACKUP_CREATED"
 _STATE = b'"state":['
-_PLACE = struct.Struct("<QQI32s")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a checked line lies in the log, and the hash it had when it was checked."""
-
-    seq: int
-    offset: int
-    size_bytes: int
-    hash: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prefix:
-    """The checked part of one log file: ``seq`` records in ``end`` bytes, the last of them from ``last_start``."""
-
-    device: int = 0
-    inode: int = 0
-    last_start: int = 0
-    last_prev: str = chain.GENESIS
-    end: int = 0
-    seq: int = 0
-    hash: str = chain.GENESIS
+_OPERATION = b'"operation_id":"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +55,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Head:
+class Head:
     """What ``head.json`` held: nothing, an anchor, or something else."""
 
     content: bytes | None
@@ -75,53 +63,30 @@ class _Head:
     problem: str | None = None
 
 
-class Kept:
-    """The places of one kind of record in the checked part, 52 bytes each, and their records once asked for."""
-
-    def __init__(self) -> None:
-        self._packed = bytearray()
-        self.records: list[AuditRecord] = []
-
-    def add(self, seq: int, offset: int, size_bytes: int, found: str) -> None:
-        """Note one more line."""
-        self._packed += _PLACE.pack(seq, offset, size_bytes, bytes.fromhex(found))
-
-    def clear(self) -> None:
-        """Forget everything: the log is checked from the start again."""
-        self._packed.clear()
-        self.records.clear()
-
-    def unread(self) -> Iterator[Place]:
-        """The places whose records have not been read yet."""
-        for start in range(len(self.records) * _PLACE.size, len(self._packed), _PLACE.size):
-            seq, offset, size_bytes, found = _PLACE.unpack_from(self._packed, start)
-            yield Place(seq=seq, offset=offset, size_bytes=size_bytes, hash=found.hex())
-
-
-def unreadable(error: OSError, path: str) -> RollbackError:
-    """The refusal for a log that exists and cannot be read."""
-    return RollbackError(
-        Code.UNREADABLE,
-        f"reading {path} failed: {error.strerror}.",
-        "give yourself read permission on the audit folder and try again.",
-    )
-
-
 class ChainReader:
-    """The log of one folder, checked, for one thread at a time."""
+    """The log of one folder, checked, for one thread at a time.
 
-    def __init__(self, folder: str) -> None:
+    With ``is_checking`` off, lines are only put in their places and not compared with their hashes, except by a
+    complete look.
+    """
+
+    def __init__(self, folder: str, *, is_checking: bool = True) -> None:
         self.log = os.path.join(folder, LOG)
         self.head = os.path.join(folder, HEAD)
         self.backups = Kept()
         self.states = Kept()
+        self.operations = Operations()
+        self.archives = Archives(folder)
+        self.opening = Opening()
+        self._body_seq = 0  # the first record behind the opening
+        self._is_checking = is_checking
         self._prefix = Prefix()
         self._known: Anchor | None = None  # the newest record that head.json ever confirmed to this object
 
     @property
     def has_checked(self) -> bool:
         """Whether most of the log was checked already, so that the next look is short."""
-        return self._prefix.seq > 0
+        return self._prefix.end > 0
 
     # -- the chain ------------------------------------------------------------------------------------------------
 
@@ -139,13 +104,13 @@ class ChainReader:
         try:
             status = os.lstat(self.log)
         except OSError as error:
-            return (self._read_head().content, error.errno)
-        return (self._read_head().content, status.st_ino, status.st_size, status.st_mtime_ns)
+            return (self.read_head().content, error.errno)
+        return (self.read_head().content, status.st_ino, status.st_size, status.st_mtime_ns)
 
     def _look(self, *, complete: bool) -> Look:
-        head = self._read_head()
+        head = self.read_head()
         try:
-            handle = os.open(self.log, _READ)
+            handle = os.open(self.log, READ)
         except FileNotFoundError:
             return self._look_at_nothing(head)
         except OSError as error:
@@ -159,211 +124,217 @@ class ChainReader:
         finally:
             os.close(handle)
 
-    def _look_at_nothing(self, head: _Head) -> Look:
+    def _look_at_nothing(self, head: Head) -> Look:
         self._forget()
-        if head.content is None and self._known is None:
+        archived = self._archived_to()
+        if head.content is None and self._known is None and not archived:
             return Look(chain=_sound(self._prefix, 1), prefix=self._prefix)
-        events = max(head.anchor.seq if head.anchor else 0, self._known.seq if self._known else 0)
+        events = max(head.anchor.seq if head.anchor else 0, self._known.seq if self._known else 0, archived)
         problem = f"{LOG} is missing, and {events} records were known to be in it"
-        return Look(chain=_broken(self._prefix, 1, 1, problem), prefix=self._prefix, missing=True)
+        return Look(chain=_broken(self._prefix, 1, archived + 1, problem), prefix=self._prefix, missing=True)
 
     def _foreign(self) -> Look:
         self._forget()
-        return Look(chain=_broken(self._prefix, 1, 1, f"{LOG} is not a regular file"), prefix=self._prefix)
+        problem = f"{LOG} is not a regular file"
+        return Look(chain=_broken(self._prefix, 1, self._archived_to() + 1, problem), prefix=self._prefix)
 
-    def _look_at_file(self, handle: int, head: _Head, *, complete: bool) -> Look:
+    def _look_at_file(self, handle: int, head: Head, *, complete: bool) -> Look:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             return self._foreign()
         start = self._prefix
+        is_checking = self._is_checking or complete
         follows = (
             not complete
             and (start.device, start.inode) == (status.st_dev, status.st_ino)
             and status.st_size >= start.end
             and (head.anchor is None or head.anchor.seq >= start.seq - 1)
         )
-        expected = {} if head.anchor is None else {head.anchor.seq: head.anchor.head}
+        expected = {head.anchor.seq: head.anchor.head} if head.anchor and is_checking else {}
         if follows:
-            tail_bytes, problem = self._scan(handle, expected)
+            tail_bytes, problem = self._scan(handle, expected, is_checking=is_checking)
             if problem is None:
-                return self._judge(head, tail_bytes, problem, start.seq + 1)
+                return self._judge(head, tail_bytes, None, start.seq + 1, is_checking=is_checking)
         self._forget()
-        self._prefix = Prefix(device=status.st_dev, inode=status.st_ino)
-        if self._known is not None:
+        if self._known is not None and is_checking:
             named = expected.setdefault(self._known.seq, self._known.head)
             if named != self._known.head:
                 expected[self._known.seq] = ""  # head.json was rewritten: no record can be the one of both
-        tail_bytes, problem = self._scan(handle, expected)
-        return self._judge(head, tail_bytes, problem, 1)
+        self._begin(handle, status)
+        since = self._prefix.first_seq
+        tail_bytes, problem = self._scan(handle, expected, is_checking=is_checking)
+        look = self._judge(head, tail_bytes, problem, since, is_checking=is_checking)
+        return self._look_at_archives(look, expected) if complete else look
 
-    def _judge(self, head: _Head, tail_bytes: int, problem: str | None, since: int) -> Look:
+    def _judge(self, head: Head, tail_bytes: int, problem: str | None, since: int, *, is_checking: bool) -> Look:
         """The verdict once the lines themselves are checked: do their number and the head agree?"""
         prefix = self._prefix
         head_events = head.anchor.seq if head.anchor else 0
         required = max(head_events, self._known.seq if self._known else 0)
         bad: int | None = prefix.seq + 1
         missing = False
-        if problem is None and prefix.seq < required:
-            problem = f"the log holds {prefix.seq} records, and {required} were known to be in it"
-        if problem is None and head.problem is not None:
-            bad, problem = None, head.problem
-        if problem is None and head.content is None and prefix.seq > 1:
-            # One record without a head is the first append, cut short by a crash; more cannot come about by itself.
-            bad, problem, missing = None, f"{HEAD} is missing, and the log holds {prefix.seq} records", True
+        if is_checking:
+            if problem is None and prefix.seq < required:
+                problem = f"the log holds {prefix.seq} records, and {required} were known to be in it"
+            if problem is None and head.problem is not None:
+                bad, problem = None, head.problem
+            if problem is None and head.content is None and prefix.seq > 1:
+                # One record without a head is the first append, cut short by a crash; more cannot come by itself.
+                bad, problem, missing = None, f"{HEAD} is missing, and the log holds {prefix.seq} records", True
+            if problem is None and head.anchor is not None and head_events < prefix.first_seq - 1:
+                bad, problem = None, f"{HEAD} is older than the log"
         if problem is None and head.anchor is not None and (self._known is None or self._known.seq < head_events):
             self._known = head.anchor
         verdict = _sound(prefix, since) if problem is None else _broken(prefix, since, bad, problem)
+        if not is_checking and problem is None:
+            verdict = replace(verdict, checked=False, verified_from_seq=prefix.seq + 1, problem=_NOT_CHECKED)
         return Look(chain=verdict, prefix=prefix, head_events=head_events, tail_bytes=tail_bytes, missing=missing)
 
-    def _scan(self, handle: int, expected: Mapping[int, str]) -> tuple[int, str | None]:
+    # -- the lines ------------------------------------------------------------------------------------------------
+
+    def _begin(self, handle: int, status: os.stat_result) -> None:
+        """Where the log begins: at the first record of all, or at one that opens a rotated log."""
+        at = Prefix(device=status.st_dev, inode=status.st_ino)
+        first = next(lines_of(handle, 0), b"")
+        try:
+            record = chain.decode_line(first)
+        except (ValueError, RollbackError):
+            record = None
+        if record is not None and record.draft.event_type is EventType.LOG_OPENED:
+            try:
+                self.opening = opening_codec.decode(record.draft)
+            except ValueError:
+                record = None
+        if record is None or self.opening.records < 1:
+            before, prev = self._archived_to(), chain.GENESIS
+        elif record.draft.event_type is EventType.LOG_OPENED:
+            before, prev = record.seq - 1, chain.stated(first)[1]
+        else:
+            before, prev = (0 if record.seq == 1 else self._archived_to()), chain.GENESIS
+        self.archives.name(self.opening)
+        self._body_seq = before + 1 + (0 if self.opening == Opening() else self.opening.records)
+        begun_at = "" if record is None else record.timestamp
+        self._prefix = replace(at, first_seq=before + 1, before=prev, seq=before, hash=prev, begun_at=begun_at)
+
+    def _scan(self, handle: int, expected: Mapping[int, str], *, is_checking: bool) -> tuple[int, str | None]:
         """Move the prefix over the sound lines that follow its last but one; the tail's length, or what is wrong."""
         begin = self._prefix
-        seq, prev, offset = max(begin.seq - 1, 0), begin.last_prev, begin.last_start
-        last_start, last_prev, problem = offset, prev, None
+        seq, prev, offset = begin.seq, begin.hash, begin.end
+        if begin.end:
+            seq, prev, offset = begin.seq - 1, begin.last_prev, begin.last_start
+        last_start, last_prev, body, problem = offset, prev, begin.body, None
         if expected.get(seq, prev) != prev:
             return 0, f"record {seq} is not the one that {HEAD} names"
-        for line in self._lines(handle, offset):
-            found = chain.check_line(line, prev, seq + 1)
+        check = chain.check_line if is_checking else chain.place_line
+        for line in lines_of(handle, offset):
+            found = check(line, prev, seq + 1)
             if found is None:
                 problem = chain.line_problem(line, prev, seq + 1)
                 break
-            seq += 1
-            if seq in expected and expected[seq] != found:
-                seq -= 1
+            if expected.get(seq + 1, found) != found or (seq + 1 == begin.seq and begin.end and found != begin.hash):
                 problem = f"record {seq + 1} is not the one that {HEAD} names, or that was there before"
                 break
-            if seq == begin.seq and found != begin.hash:
-                seq -= 1
-                problem = f"record {seq + 1} is not the one that was there before"
-                break
-            if seq > begin.seq:
-                if _BACKUP in line:
-                    self.backups.add(seq, offset, len(line), found)
-                if _STATE in line:
-                    self.states.add(seq, offset, len(line), found)
+            seq += 1
             last_start, last_prev, prev = offset, prev, found
             offset += len(line) + 1
-        self._prefix = Prefix(
-            device=begin.device,
-            inode=begin.inode,
-            last_start=last_start,
-            last_prev=last_prev,
-            end=offset,
-            seq=seq,
-            hash=prev,
+            if seq < self._body_seq:
+                body = offset
+                self._carry(line)
+            elif seq > begin.seq:
+                self._keep(line, seq, last_start, found)
+        self._prefix = replace(
+            begin, body=body, last_start=last_start, last_prev=last_prev, end=offset, seq=seq, hash=prev
         )
         tail_bytes = os.fstat(handle).st_size - offset
         if problem is None and tail_bytes >= chain.MAX_LINE_BYTES:
             problem = f"line {seq + 1} of the log is longer than any record"
         return tail_bytes, problem
 
-    def _lines(self, handle: int, offset: int, end: int | None = None) -> Iterator[bytes]:
-        """The complete lines from ``offset`` on; stops early at a line that is longer than any record."""
-        rest = b""
-        while len(rest) < chain.MAX_LINE_BYTES:
-            wanted = _BLOCK_BYTES if end is None else min(_BLOCK_BYTES, end - offset)
-            block = os.pread(handle, wanted, offset)
-            if not block:
-                return
-            offset += len(block)
-            lines = (rest + block).split(b"\n")
-            rest = lines.pop()
-            yield from lines
+    def _keep(self, line: bytes, seq: int, offset: int, found: str) -> None:
+        """Note the line, if others will ask for it."""
+        if _BACKUP in line:
+            self.backups.add(seq, offset, len(line), found)
+        if _STATE in line:
+            self.states.add(seq, offset, len(line), found)
+        if _OPERATION in line:
+            place = Place(seq=seq, offset=offset, size_bytes=len(line), hash=found)
+            self.operations.add(chain.operation_of(line), place)
+
+    def _carry(self, line: bytes) -> None:
+        """Take over what a record of the opening carries from the logs before."""
+        for record in chain.decode_line(line).draft.carried:
+            if record.draft.event_type is EventType.BACKUP_CREATED:
+                self.backups.carry(record)
+            if record.draft.state is not None:
+                self.states.carry(record)
+            if record.draft.operation_id is not None:
+                self.operations.carry(record.draft.operation_id, record)
 
     def _forget(self) -> None:
         self._prefix = Prefix()
+        self.opening = Opening()
+        self.archives.name(self.opening)
         self.backups.clear()
         self.states.clear()
+        self.operations.clear()
 
-    def _read_head(self) -> _Head:
+    def read_head(self) -> Head:
+        """What ``head.json`` holds. Raises ``unreadable``."""
         try:
-            handle = os.open(self.head, _READ)
+            handle = os.open(self.head, READ)
         except FileNotFoundError:
-            return _Head(content=None)
+            return Head(content=None)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENXIO):
-                return _Head(content=b"", problem=f"{HEAD} is not a regular file")
+                return Head(content=b"", problem=f"{HEAD} is not a regular file")
             raise unreadable(error, self.head) from error
         try:
             content = os.read(handle, _HEAD_BYTES)
-            return _Head(content=content, anchor=chain.decode_head(content))
+            return Head(content=content, anchor=chain.decode_head(content))
         except IsADirectoryError:
-            return _Head(content=b"", problem=f"{HEAD} is not a regular file")
+            return Head(content=b"", problem=f"{HEAD} is not a regular file")
         except OSError as error:
             raise unreadable(error, self.head) from error
         except (ValueError, RollbackError) as error:
-            return _Head(content=b"", problem=f"{HEAD} is damaged: {error}")
+            return Head(content=b"", problem=f"{HEAD} is damaged: {error}")
         finally:
             os.close(handle)
 
+    # -- archives -------------------------------------------------------------------------------------------------
+
+    def archive_names(self) -> list[tuple[int, int, str]]:
+        """First record, last record and name of each file that is called like an archive, oldest first."""
+        try:
+            names = os.listdir(self.archives.folder)
+        except OSError:
+            return []
+        found = ((seqs_of(name), name) for name in names)
+        return sorted((*seqs, name) for seqs, name in found if seqs is not None)
+
+    def _archived_to(self) -> int:
+        return max((last for _, last, _ in self.archive_names()), default=0)
+
+    def _look_at_archives(self, look: Look, expected: Mapping[int, str]) -> Look:
+        """The same look, with the archives that the log names checked line by line: what they hold comes first."""
+        since = self.archives.named[0].first_seq if self.archives.named else look.prefix.first_seq
+        found = problem_of_archives(self.archives, self.opening, look.prefix, expected) if look.prefix.end else None
+        if found is None:
+            return replace(look, chain=replace(look.chain, verified_from_seq=since))
+        return replace(look, chain=_broken(look.prefix, since, *found))
+
     # -- records of the checked part ------------------------------------------------------------------------------
 
-    def decoded(self, kept: Kept) -> list[AuditRecord]:
-        """The records of those places, oldest first. Raises ``audit_broken`` when one changed since its check."""
-        kept.records.extend(self.records(kept.unread()))
-        return kept.records
+    def open(self) -> OpenLog:
+        """The log as it is now, checked, and what it names, open for reading; for a ``with``.
 
-    def records(self, places: Iterable[Place]) -> Iterator[AuditRecord]:
-        """The records at those places, each line compared with its hash. Raises ``audit_broken``."""
-        with self.open() as log:
-            for place in places:
-                record = log.record(place)
-                if record is None:
-                    raise RollbackError(
-                        Code.AUDIT_BROKEN,
-                        f"record {place.seq} of the audit log was changed after it had been checked.",
-                        "run `audit verify` and compare with an anchor that you noted elsewhere.",
-                    )
-                yield record
-
-    def open(self) -> "OpenLog":
-        """The log, open for reading. Raises ``unreadable``."""
-        return OpenLog(self.log)
-
-    def lines(self, log: "OpenLog", offset: int, end: int) -> Iterator[bytes]:
-        """The complete lines between two ends of lines. Raises ``unreadable``."""
-        try:
-            if offset < end and log.handle >= 0:
-                yield from self._lines(log.handle, offset, end)
-        except OSError as error:
-            raise unreadable(error, self.log) from error
-
-
-class OpenLog:
-    """A handle to the log, for reading single lines; use it in a ``with``."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self.handle = -1
-
-    def __enter__(self) -> Self:
-        try:
-            self.handle = os.open(self._path, _READ)
-        except FileNotFoundError:
-            pass  # no log, no lines: a handle is needed only where a place was found
-        except OSError as error:
-            raise unreadable(error, self._path) from error
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.handle >= 0:
-            os.close(self.handle)
-
-    def record(self, place: Place) -> AuditRecord | None:
-        """The record at a place, or None when another line lies there."""
-        if self.handle < 0 or place.size_bytes > 2 * chain.MAX_LINE_BYTES:
-            return None
-        try:
-            raw = os.pread(self.handle, place.size_bytes, place.offset)
-        except OSError as error:
-            raise unreadable(error, self._path) from error
-        if chain.line_hash(raw) != place.hash:
-            return None
-        try:
-            record = chain.decode_line(raw)
-        except ValueError:
-            return None
-        return record if record.seq == place.seq else None
+        Raises ``unreadable``, and ``audit_broken`` when it is replaced faster than it can be read.
+        """
+        for _ in range(_LOOKS):
+            log = OpenLog(self.log, self.look().prefix, self.archives)
+            if log.opens_what_was_checked():
+                return log
+            log.close()
+        raise RollbackError(Code.AUDIT_BROKEN, "the audit log changed while it was read.", "run `audit verify`.")
 
 
 def _sound(prefix: Prefix, since: int) -> Chain:
@@ -371,9 +342,10 @@ def _sound(prefix: Prefix, since: int) -> Chain:
 
 
 def _broken(prefix: Prefix, since: int, first_bad_seq: int | None, problem: str) -> Chain:
+    events = prefix.seq if first_bad_seq is None else min(prefix.seq, first_bad_seq - 1)
     return Chain(
         intact=False,
-        events=prefix.seq,
+        events=events,
         head=prefix.hash,
         verified_from_seq=since,
         first_bad_seq=first_bad_seq,

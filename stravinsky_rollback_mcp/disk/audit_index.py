@@ -13,13 +13,16 @@ import stat
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing, suppress
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from weakref import finalize
 
 from stravinsky_rollback_mcp.core.codec import chain, text
 from stravinsky_rollback_mcp.core.model import AuditFilter, AuditRecord
 from stravinsky_rollback_mcp.disk.atomic import Files
-from stravinsky_rollback_mcp.disk.audit_chain import ChainReader, OpenLog, Place, Prefix
+from stravinsky_rollback_mcp.disk.audit_archive import DamagedArchiveError
+from stravinsky_rollback_mcp.disk.audit_chain import ChainReader
+from stravinsky_rollback_mcp.disk.audit_lines import OpenLog, Place
+from stravinsky_rollback_mcp.disk.audit_rows import columns, conditions, driver, instant_key, key_of
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 if TYPE_CHECKING:
@@ -28,24 +31,29 @@ if TYPE_CHECKING:
 INDEX = "audit.db"
 
 _BATCH = 5_000
+_LOOKS = 5
 _SCHEMA = (
     """CREATE TABLE events (
     seq INTEGER PRIMARY KEY, offset INTEGER NOT NULL, size_bytes INTEGER NOT NULL, hash TEXT NOT NULL,
-    event_type TEXT NOT NULL, status TEXT NOT NULL, version BLOB, instant TEXT NOT NULL,
+    event_type TEXT NOT NULL, status TEXT NOT NULL, version BLOB, operation BLOB, instant TEXT NOT NULL,
     late INTEGER NOT NULL, paths INTEGER NOT NULL)""",
     "CREATE INDEX events_type_status ON events (event_type, status, seq)",
     "CREATE INDEX events_type ON events (event_type, seq)",
     "CREATE INDEX events_status ON events (status, seq)",
     "CREATE INDEX events_version ON events (version, seq) WHERE version IS NOT NULL",
+    "CREATE INDEX events_operation ON events (operation, seq) WHERE operation IS NOT NULL",
     "CREATE INDEX events_instant ON events (late, instant, seq)",
     "CREATE TABLE names (id INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE)",
     "CREATE TABLE paths (name INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (name, seq)) WITHOUT ROWID",
 )
-_INSERT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_COLUMNS = "e.seq, e.offset, e.size_bytes, e.hash, e.event_type, e.status, e.version, e.instant, e.paths"
+_INSERT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_COLUMNS = "e.seq, e.offset, e.size_bytes, e.hash, e.event_type, e.status, e.version, e.operation, e.instant, e.paths"
 _NAMES = "SELECT id FROM names WHERE name = ? OR (name >= ? AND name < ?)"
 
-Row = tuple[int, int, int, str, str, str, bytes | None, str, int]
+Row = tuple[int, int, int, str, str, str, bytes | None, bytes | None, str, int]
+
+
+Answer = TypeVar("Answer")
 
 
 class _UntrueError(Exception):
@@ -67,15 +75,33 @@ class AuditIndex:
         self._identity: tuple[int, int] | None = None  # of the open file; None for the one in memory
         self._counted: int | None = None  # the data version at which the rows were last counted
 
-    def page(self, wanted: AuditFilter, prefix: Prefix) -> tuple[tuple[AuditRecord, ...], int | None]:
+    def page(self, wanted: AuditFilter) -> tuple[tuple[AuditRecord, ...], int | None]:
         """The newest matching records of the checked part, and the cursor of the next page."""
+        return self._asked(lambda log: self._page(wanted, log))
+
+    def operation(self, operation_id: str) -> tuple[AuditRecord, ...]:
+        """The records of one operation, oldest first."""
+
+        def ask(log: OpenLog) -> tuple[AuditRecord, ...]:
+            rows = self._open().execute(
+                f"SELECT {_COLUMNS} FROM events e WHERE e.operation = ? ORDER BY e.seq",  # noqa: S608 - constants only
+                (key_of(operation_id),),
+            )
+            return tuple(_record_of(row, log) for row in rows)
+
+        return self._asked(ask)
+
+    def _asked(self, question: Callable[[OpenLog], Answer]) -> Answer:
+        """What the tables answer once they hold the log: those in the file, built again if need be, or in memory."""
         import sqlite3  # noqa: PLC0415 - 5 ms that only a query needs
 
         for ready in (self._open_file, self._rebuild_file, self._open_memory):
             try:
                 ready()
-                return self._page(wanted, self._bring_up_to(prefix))
-            except (sqlite3.Error, _UntrueError, OverflowError):
+                with self._opened() as log:
+                    self._bring_up_to(log)
+                    return question(log)
+            except (sqlite3.Error, _UntrueError, DamagedArchiveError, OverflowError):
                 self.close()
             except RollbackError as error:
                 # The index could not be written (or is being replaced by another process): memory will do.
@@ -153,25 +179,41 @@ class AuditIndex:
 
     # -- keeping it true ------------------------------------------------------------------------------------------
 
-    def _bring_up_to(self, prefix: Prefix) -> Prefix:
+    def _opened(self) -> OpenLog:
+        """The log, not older than the rows: another process may have appended, and indexed, since our last look."""
+        for _ in range(_LOOKS):
+            log = self._reader.open()
+            if self._last_seq() <= log.prefix.seq:
+                return log
+            log.close()
+        raise _UntrueError("more rows than records")
+
+    def _bring_up_to(self, log: OpenLog) -> None:
         """Add the rows that are missing at the end, and make sure that none is missing or too many elsewhere."""
         (version,) = self._open().execute("PRAGMA data_version").fetchone()
+        self._begin_at(log)
         last = self._last_seq()
-        if last > prefix.seq:
-            prefix = self._reader.look().prefix  # another process may have appended, and indexed, since ours
-        if last > prefix.seq:
-            raise _UntrueError("more rows than records")
         is_anchored = self._counted == version
-        with self._reader.open() as log:
-            while last < prefix.seq or not is_anchored:
-                is_anchored, before = True, last
-                last = self._add_batch(log, prefix)
-                if last == before < prefix.seq:
-                    raise _UntrueError("the log is shorter than it was")
+        while last < log.prefix.seq or not is_anchored:
+            is_anchored, before = True, last
+            last = self._add_batch(log)
+            if last == before < log.prefix.seq:
+                raise _UntrueError("the log is shorter than it was")
         if self._counted != version:
             self._count()
             self._counted = version
-        return prefix
+
+    def _begin_at(self, log: OpenLog) -> None:
+        """Drop the rows of archives that are gone. Rows may begin later only where an archive cannot be read."""
+        connection = self._open()
+        (first,) = connection.execute("SELECT min(seq) FROM events").fetchone()
+        if first is not None and first < log.first_seq:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("DELETE FROM events WHERE seq < ?", (log.first_seq,))
+            connection.execute("DELETE FROM paths WHERE seq < ?", (log.first_seq,))
+            connection.execute("COMMIT")
+        elif first is not None and first > log.first_seq and first != log.first_readable:
+            raise _UntrueError("rows are missing at the beginning")
 
     def _last_seq(self) -> int:
         (last,) = self._open().execute("SELECT max(seq) FROM events").fetchone()
@@ -180,13 +222,15 @@ class AuditIndex:
     def _count(self) -> None:
         connection = self._open()
         connection.execute("BEGIN")  # one snapshot: other processes add rows meanwhile
-        events, last, named = connection.execute("SELECT count(*), max(seq), total(paths) FROM events").fetchone()
+        events, first, last, named = connection.execute(
+            "SELECT count(*), min(seq), max(seq), total(paths) FROM events"
+        ).fetchone()
         (paths,) = connection.execute("SELECT count(*) FROM paths").fetchone()
         connection.execute("COMMIT")
-        if events != (last or 0) or named != paths:
+        if (events and events != last - first + 1) or named != paths:
             raise _UntrueError("rows are missing, or too many")
 
-    def _add_batch(self, log: OpenLog, prefix: Prefix) -> int:
+    def _add_batch(self, log: OpenLog) -> int:
         """Add up to ``_BATCH`` lines that follow the last row, in one transaction; the new last ``seq``."""
         connection = self._open()
         connection.execute("BEGIN IMMEDIATE")
@@ -194,24 +238,26 @@ class AuditIndex:
             last = connection.execute(
                 f"SELECT {_COLUMNS} FROM events e ORDER BY e.seq DESC LIMIT 1"  # noqa: S608 - constants only
             ).fetchone()
-            seq, offset = 0, 0
-            if last is not None:
+            if last is None:
+                seq, offset = log.first_readable - 1, 0
+            else:
                 _record_of(last, log)  # a chain with this hash has exactly these lines before it
-                seq, offset = last[0], last[1] + last[2] + 1
+                is_end = last[0] == log.ends_at(last[0]) < log.prefix.seq
+                seq, offset = last[0], 0 if is_end else last[1] + last[2] + 1
             (latest,) = connection.execute("SELECT max(instant) FROM events WHERE late = 0").fetchone()
-            if seq < prefix.seq:
-                self._insert(connection, log, (seq, offset, prefix.end), latest or "")
+            if seq < log.prefix.seq:
+                self._insert(connection, log, (seq, offset), latest or "")
         except BaseException:
             connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
         return self._last_seq()
 
-    def _insert(self, connection: "sqlite3.Connection", log: OpenLog, part: tuple[int, int, int], latest: str) -> None:
-        seq, offset, end = part
+    def _insert(self, connection: "sqlite3.Connection", log: OpenLog, after: tuple[int, int], latest: str) -> None:
+        seq, offset = after
         rows: list[tuple[object, ...]] = []
         paths: list[tuple[bytes, int]] = []
-        for raw in islice(self._reader.lines(log, offset, end), _BATCH):
+        for raw in islice(log.lines(seq + 1, offset), _BATCH):
             seq += 1
             try:
                 record = chain.decode_line(raw)
@@ -222,7 +268,7 @@ class AuditIndex:
             instant = instant_key(record.timestamp)
             names = {text.name_bytes(path) for path in record.draft.paths}
             place = (seq, offset, len(raw), chain.line_hash(raw))
-            rows.append((*place, *_columns(record)[:-1], int(instant < latest), len(names)))
+            rows.append((*place, *columns(record)[:-1], int(instant < latest), len(names)))
             paths.extend((name, seq) for name in names)
             latest = max(latest, instant)
             offset += len(raw) + 1
@@ -232,23 +278,22 @@ class AuditIndex:
 
     # -- reading --------------------------------------------------------------------------------------------------
 
-    def _page(self, wanted: AuditFilter, prefix: Prefix) -> tuple[tuple[AuditRecord, ...], int | None]:
-        if wanted.limit < 1 or (bounds := self._bounds(wanted, prefix)) is None:
+    def _page(self, wanted: AuditFilter, log: OpenLog) -> tuple[tuple[AuditRecord, ...], int | None]:
+        if wanted.limit < 1 or (bounds := self._bounds(wanted, log)) is None:
             return (), None
         with closing(self._rows(wanted, bounds)) as found:
             rows = list(islice(found, wanted.limit + 1))
-        with self._reader.open() as log:
-            records = tuple(_record_of(row, log) for row in rows[: wanted.limit])
+        records = tuple(_record_of(row, log) for row in rows[: wanted.limit])
         for record in records:
             if wanted.path is not None and not any(_lies_below(path, wanted.path) for path in record.draft.paths):
                 raise _UntrueError("a row leads to a record without that path")
         more = len(rows) > wanted.limit
         return records, records[-1].seq if more else None
 
-    def _bounds(self, wanted: AuditFilter, prefix: Prefix) -> tuple[int, int] | None:
+    def _bounds(self, wanted: AuditFilter, log: OpenLog) -> tuple[int, int] | None:
         """The smallest and largest ``seq`` that can match; clocks may have gone back, such rows are ``late``."""
         connection = self._open()
-        low, high = 1, prefix.seq
+        low, high = 1, log.prefix.seq
         if wanted.before_seq is not None:
             high = min(high, wanted.before_seq - 1)
         if wanted.since is not None:
@@ -274,16 +319,16 @@ class AuditIndex:
     def _rows(self, wanted: AuditFilter, bounds: tuple[int, int]) -> Generator[Row, None, None]:
         """Matching rows, newest first, found by the most telling filter that is set."""
         connection = self._open()
-        where, values = _conditions(wanted)
+        where, values = conditions(wanted)
         if wanted.path is None:
-            sql = f"SELECT {_COLUMNS} FROM events e {_driver(wanted)} WHERE e.seq BETWEEN ? AND ?{where}"  # noqa: S608
+            sql = f"SELECT {_COLUMNS} FROM events e {driver(wanted)} WHERE e.seq BETWEEN ? AND ?{where}"  # noqa: S608
             yield from connection.execute(f"{sql} ORDER BY e.seq DESC", (*bounds, *values))
             return
         base = text.name_bytes(wanted.path.rstrip("/"))
         span = (base or b"/", base + b"/", base + b"0")  # "0" is the character after "/"
         if wanted.version is not None:
             sql = (
-                f"SELECT {_COLUMNS} FROM events e {_driver(wanted)} WHERE e.seq BETWEEN ? AND ?{where}"  # noqa: S608
+                f"SELECT {_COLUMNS} FROM events e {driver(wanted)} WHERE e.seq BETWEEN ? AND ?{where}"  # noqa: S608
                 f" AND EXISTS (SELECT 1 FROM paths p WHERE p.seq = e.seq AND p.name IN ({_NAMES}))"
             )
             yield from connection.execute(f"{sql} ORDER BY e.seq DESC", (*bounds, *values, *span))
@@ -301,53 +346,13 @@ class AuditIndex:
                 yield row
 
 
-def instant_key(timestamp: str) -> str:
-    """A UTC time so written that text order is time order, with or without fractions of a second."""
-    whole, point, fraction = timestamp.removesuffix("Z").partition(".")
-    fraction = fraction.rstrip("0")
-    return f"{whole}{point}{fraction}" if fraction else whole
-
-
-def _conditions(wanted: AuditFilter) -> tuple[str, tuple[object, ...]]:
-    """The columns' conditions and their values; a path and the bounds of ``seq`` are not among them."""
-    pairs: list[tuple[str, object | None]] = [
-        ("e.event_type = ?", wanted.event_type and wanted.event_type.value),
-        ("e.status = ?", wanted.status and wanted.status.value),
-        ("e.version = ?", None if wanted.version is None else _version_key(wanted.version)),
-        ("e.instant >= ?", wanted.since and instant_key(wanted.since)),
-        ("e.instant <= ?", wanted.until and instant_key(wanted.until)),
-    ]
-    given = [(condition, value) for condition, value in pairs if value is not None]
-    return "".join(f" AND {condition}" for condition, _ in given), tuple(value for _, value in given)
-
-
-def _driver(wanted: AuditFilter) -> str:
-    """The index to walk: without statistics SQLite's own choice may sort a million rows."""
-    if wanted.version is not None:
-        return "INDEXED BY events_version"
-    if wanted.event_type is not None:
-        return "INDEXED BY events_type" if wanted.status is None else "INDEXED BY events_type_status"
-    return "NOT INDEXED" if wanted.status is None else "INDEXED BY events_status"
-
-
-def _columns(record: AuditRecord) -> tuple[str, str, bytes | None, str, int]:
-    """What a row says of a record beside its place."""
-    draft = record.draft
-    version = None if draft.version is None else _version_key(draft.version)
-    return draft.event_type.value, draft.status.value, version, instant_key(record.timestamp), len(set(draft.paths))
-
-
-def _version_key(version: str) -> bytes:
-    return version.encode("utf-8", "surrogatepass")
-
-
 def _record_of(row: Row, log: OpenLog) -> AuditRecord:
     """The record that a row leads to, which must be the one that the row speaks of."""
     seq, offset, size_bytes, found = row[:4]
     record: AuditRecord | None = None
     with suppress(TypeError, ValueError, AttributeError):  # columns of a tampered row may be of any type and size
         record = log.record(Place(seq=seq, offset=offset, size_bytes=size_bytes, hash=found))
-    if record is None or _columns(record) != row[4:]:
+    if record is None or columns(record) != row[4:]:
         raise _UntrueError(f"row {seq} does not fit its line")
     return record
 

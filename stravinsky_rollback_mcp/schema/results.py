@@ -133,10 +133,11 @@ class RestoreResult(Spoken):
 
 
 class ActorResult(Result):
-    kind: str = Field(description="mcp_client, terminal, hook or server")
+    kind: str = Field(description="mcp_client, terminal, hook, server, or unknown for a change from outside")
     name: str = Field(description="What it calls itself")
     session_id: str = Field(description="Claude Code's session, where known")
     tool: str = Field(description="The tool or command")
+    tool_use_id: str = Field(description="Claude Code's id of the call, as in the transcript; empty where unknown")
     certainty: str = Field(description="seen, inferred or unknown")
 
 
@@ -162,6 +163,7 @@ class ChainResult(Result):
     verified_from_seq: int = Field(description="First record that this call checked")
     first_bad_seq: int | None = Field(description="The first record that is wrong")
     problem: str | None = Field(description="What is wrong with it")
+    checked: bool = Field(description="False when audit.tamper_detection_enabled is off: then nothing was looked at")
 
 
 class QueryAuditResult(Spoken):
@@ -250,6 +252,7 @@ def _event(record: AuditRecord) -> Event:
             name=_as_utf8(draft.actor.name),
             session_id=_as_utf8(draft.actor.session_id),  # from the environment, which may hold any bytes
             tool=_as_utf8(draft.actor.tool),
+            tool_use_id=_as_utf8(draft.actor.tool_use_id),
             certainty=draft.actor.certainty,
         ),
         paths=[_as_utf8(path) for path in draft.paths],

@@ -127,7 +127,8 @@ class RollbackServer:
 
         raw = params.arguments or {}
         info = context.session.client_params
-        caller = self._caller("mcp_client", "" if info is None else info.client_info.name, params.name)
+        name = "" if info is None else info.client_info.name
+        caller = self._caller("mcp_client", name, params.name, _tool_use_id(params))
         tool = self._tools.get(params.name)
         try:
             if tool is None:
@@ -170,10 +171,16 @@ class RollbackServer:
             Code.NOT_FOUND, f"there is no tool {name[:64]!a}.", f"the tools are {', '.join(self._tools)}."
         )
 
-    def _caller(self, kind: str, name: str, tool: str) -> "Caller":
+    def _caller(self, kind: str, name: str, tool: str, tool_use_id: str = "") -> "Caller":
         from stravinsky_rollback_mcp.service import Actor, Caller, MadeBy
 
-        actor = Actor(kind=kind, name=name[:100], session_id=self._config.session_id, tool=tool[:64])
+        actor = Actor(
+            kind=kind,
+            name=name[:100],
+            session_id=self._config.session_id,
+            tool=tool[:64],
+            tool_use_id=tool_use_id[:100],
+        )
         return Caller(actor=actor, made_by=MadeBy.TOOL)
 
     # -- the process ------------------------------------------------------------------------------------------
@@ -222,6 +229,12 @@ def _import_service() -> type["RollbackService"]:
     from stravinsky_rollback_mcp.service import RollbackService
 
     return RollbackService
+
+
+def _tool_use_id(params: types.CallToolRequestParams) -> str:
+    """What Claude Code calls this very call in its transcript; whatever else a client sends there is left alone."""
+    given = cast("dict[str, object]", params.meta or {}).get("claudecode/toolUseId")
+    return given if isinstance(given, str) else ""
 
 
 def _refusal(error: RollbackError) -> types.CallToolResult:

@@ -75,7 +75,7 @@ def _as_it_stands(desk: Desk, record: AuditRecord, in_flight: str | None) -> Aud
     draft = record.draft
     if draft.status is not EventStatus.STARTED or draft.operation_id is None or draft.operation_id == in_flight:
         return record
-    ended = any(other.draft.status is not EventStatus.STARTED for other in desk.audit.operation(draft.operation_id))
+    ended = any(other.draft.status is not EventStatus.STARTED for other in desk.audit.trace(draft.operation_id))
     return record if ended else replace(record, draft=replace(draft, status=EventStatus.INTERRUPTED))
 
 

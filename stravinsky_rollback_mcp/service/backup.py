@@ -11,8 +11,10 @@ from stravinsky_rollback_mcp.core.codec import manifest as manifest_codec
 from stravinsky_rollback_mcp.core.codec.creation import Creation
 from stravinsky_rollback_mcp.core.codec.journal import Journal, JournalTarget
 from stravinsky_rollback_mcp.core.model import (
+    Actor,
     AuditDraft,
     BackupKind,
+    Certainty,
     EventStatus,
     EventType,
     MadeBy,
@@ -279,7 +281,10 @@ def _failure(desk: Desk, caller: Caller, wish: Wish, error: RollbackError) -> Au
 
 
 def record_drift(desk: Desk, caller: Caller, known: Known, digests: Mapping[str, str]) -> None:
-    """Somebody else changed the configuration since we last knew it: that is an event of its own."""
+    """Somebody else changed the configuration since we last knew it: that is an event of its own.
+
+    Who it was is not known; who noticed it stands beside.
+    """
     here = known.timeline.current
     drifted = () if here is None else here.drifted(digests)
     if drifted:
@@ -288,12 +293,12 @@ def record_drift(desk: Desk, caller: Caller, known: Known, digests: Mapping[str,
             AuditDraft(
                 event_type=EventType.DRIFT_DETECTED,
                 status=EventStatus.SUCCESS,
-                actor=caller.actor,
+                actor=Actor(kind="unknown", certainty=Certainty.UNKNOWN),
                 user_root=desk.view.user_root,
                 project=desk.view.project,
                 paths=tuple(paths[target] for target in drifted),
                 state=state_of(digests),
-                details=desk.with_head({}),
+                details=desk.with_head({"noticed_by": f"{caller.actor.kind} {caller.actor.name}".strip()}),
             )
         )
 

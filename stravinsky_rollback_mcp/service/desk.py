@@ -76,7 +76,7 @@ class Desk:
         self._last: tuple[tuple[AuditRecord, ...], history.Timeline] | None = None
         self.files = files
         self.store = Store(config.store, files)
-        self.audit = AuditLog(self.store.audit, files)
+        self.audit = AuditLog(self.store.audit, files, config.policy.audit, self.store.versions)
         self.journal = JournalFile(self.store.recovery, files)
         self.updates = UpdatesFile(self.store.recovery, files)
 

@@ -66,8 +66,11 @@ def test_every_record_is_read_as_it_was_written(record: AuditRecord, prev: str) 
     assert line.isascii()
     assert line.index(b"\n") == len(line) - 1
     assert chain.check_line(line[:-1], prev, record.seq) == chain.line_hash(line[:-1])
-    if record.draft.operation_id is not None:
-        assert chain.operation_needle(record.draft.operation_id) in line
+    assert chain.place_line(line[:-1], prev, record.seq) == chain.line_hash(line[:-1])
+    assert chain.stated(line) == (record.seq, prev, chain.line_hash(line[:-1]))
+    operation = record.draft.operation_id
+    if operation is not None and json.dumps(operation) == f'"{operation}"':
+        assert chain.operation_of(line) == operation
 
 
 @given(record=records, prev=hashes, data=st.data())

@@ -33,7 +33,7 @@ from stravinsky_rollback_mcp.core.model import (
 from stravinsky_rollback_mcp.disk import audit as audit_module
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.disk.audit import AuditLog
-from stravinsky_rollback_mcp.disk.audit_index import instant_key
+from stravinsky_rollback_mcp.disk.audit_rows import instant_key
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 EVENTS = 20
@@ -133,7 +133,9 @@ APPENDER = """
 import sys
 from stravinsky_rollback_mcp.core.model import Actor, AuditDraft, EventStatus, EventType
 from stravinsky_rollback_mcp.disk.atomic import Files
+from stravinsky_rollback_mcp.disk import audit
 from stravinsky_rollback_mcp.disk.audit import AuditLog
+audit.LOCK_WAIT_SECONDS = 30  # the machine may be busy; what is asked here is whether anything is lost
 folder, who = sys.argv[1:]
 log = AuditLog(folder, Files())
 draft = AuditDraft(event_type=EventType.REFUSED, status=EventStatus.REFUSED, actor=Actor(kind="hook", name=who),
@@ -798,7 +800,7 @@ def run_sql(folder: Path, *statements: str) -> None:
         ("DELETE FROM events",),
         ("DELETE FROM paths WHERE seq = 4",),
         ("UPDATE events SET seq = 1000 WHERE seq = 3",),
-        ("INSERT INTO events SELECT 7, 0, 9, '', event_type, status, '', '', 0, 0 FROM events WHERE seq = 1",),
+        ("INSERT INTO events SELECT 7, 0, 9, '', event_type, status, '', '', '', 0, 0 FROM events WHERE seq = 1",),
         ("UPDATE events SET offset = 1 WHERE seq = 3",),
         ("UPDATE events SET offset = -1, size_bytes = 99999999999 WHERE seq = 3",),
         ("UPDATE events SET offset = 'x', hash = 7 WHERE seq = 3",),

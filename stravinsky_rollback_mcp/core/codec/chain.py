@@ -7,7 +7,7 @@ write JSON again the same way. ``prev`` is the hash of the line before, ``GENESI
 Lines are handled without their newline, except by ``encode_line``, which returns what is appended.
 """
 
-import json
+import re
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import cast
@@ -32,12 +32,15 @@ MAX_LINE_BYTES = 1 << 20
 _OPENING = b'{"hash":"'
 _HASH_END = len(_OPENING) + 64
 _BODY = _HASH_END + 2  # behind the quote and the comma that close the hash member
+_STATED = re.compile(rb'\{"hash":"([0-9a-f]{64})","prev":"([0-9a-f]{64})","seq":([0-9]+),')
+_OPERATION = b'"operation_id":"'
 _KNOWN = frozenset(
     {"hash", "prev", "seq", "format", "event_id", "timestamp", "event_type", "status", "actor", "user_root"}
     | {"user_root_b64", "project", "project_b64", "version", "previous_version", "operation_id", "duration_seconds"}
-    | {"paths", "error", "state", "restores", "details"}
+    | {"paths", "error", "state", "restores", "details", "carried"}
 )
 _ACTOR = frozenset({"kind", "name", "session_id", "tool", "certainty"})
+_ACTOR_OPTIONAL = frozenset({"tool_use_id"})
 
 
 def line_hash(raw: bytes) -> str:
@@ -49,6 +52,12 @@ def check_line(raw: bytes, prev: str, seq: int) -> str | None:
     """The hash of a line that is unchanged, is record ``seq`` and follows ``prev``; None when it is not."""
     found = sha256(b"{" + raw[_BODY:]).hexdigest()
     return found if raw.startswith(f'{{"hash":"{found}","prev":"{prev}","seq":{seq},'.encode()) else None
+
+
+def place_line(raw: bytes, prev: str, seq: int) -> str | None:
+    """The hash that a line states, when it says that it is record ``seq`` and follows ``prev``; not computed."""
+    in_place = raw.startswith(_OPENING) and raw.startswith(f'","prev":"{prev}","seq":{seq},'.encode(), _HASH_END)
+    return raw[len(_OPENING) : _HASH_END].decode("ascii", "replace") if in_place else None
 
 
 def line_problem(raw: bytes, prev: str, seq: int) -> str:
@@ -84,12 +93,20 @@ def decode_line(raw: bytes) -> AuditRecord:
     text.require_format(members, FORMAT, "audit record")
     if not members.keys() <= _KNOWN:
         raise ValueError("the record has unknown members")
-    return AuditRecord(
-        seq=_whole(members, "seq"),
-        event_id=_text(members, "event_id"),
-        timestamp=_text(members, "timestamp"),
-        draft=_draft(members),
-    )
+    return _record(members)
+
+
+def stated(raw: bytes) -> tuple[int, str, str]:
+    """The number, the previous hash and the own hash that a line states. Raises ValueError where it is no record."""
+    found = _STATED.match(raw)
+    if found is None:
+        raise ValueError("the line is not a record")
+    return int(found[3]), found[2].decode("ascii"), found[1].decode("ascii")
+
+
+def operation_of(raw: bytes) -> str:
+    """The operation that a line which mentions one belongs to; one that only quotes it may be taken for one of it."""
+    return raw.rpartition(_OPERATION)[2].partition(b'"')[0].decode("ascii", "replace")
 
 
 def encode_head(head: Anchor) -> bytes:
@@ -105,11 +122,6 @@ def decode_head(content: bytes) -> Anchor:
     if content != encode_head(head):
         raise ValueError("the head is not in its one form")
     return head
-
-
-def operation_needle(operation_id: str) -> bytes:
-    """Bytes that every line of an operation holds; a line that holds them may still belong to none."""
-    return b'"operation_id":' + json.dumps(operation_id).encode("ascii")
 
 
 # -- the members ----------------------------------------------------------------------------------------------------
@@ -130,6 +142,7 @@ def _members(record: AuditRecord) -> dict[str, object]:
             "session_id": actor.session_id,
             "tool": actor.tool,
             "certainty": actor.certainty.value,
+            **({"tool_use_id": actor.tool_use_id} if actor.tool_use_id else {}),
         },
         "version": draft.version,
         "previous_version": draft.previous_version,
@@ -142,11 +155,29 @@ def _members(record: AuditRecord) -> dict[str, object]:
         if draft.state is None
         else [{"target": item.target, "digest": item.digest} for item in draft.state],
         "details": None if draft.details is None else dict(draft.details),
+        "carried": [{"seq": item.seq, **_members(item)} for item in draft.carried] or None,
     }
     members.update(text.name_fields("user_root", draft.user_root))
     if draft.project is not None:
         members.update(text.name_fields("project", draft.project))
     return {key: value for key, value in members.items() if value is not None}
+
+
+def _record(members: Mapping[str, object]) -> AuditRecord:
+    return AuditRecord(
+        seq=_whole(members, "seq"),
+        event_id=_text(members, "event_id"),
+        timestamp=_text(members, "timestamp"),
+        draft=_draft(members),
+    )
+
+
+def _carried(value: object) -> AuditRecord:
+    members = _object(value, "carried")
+    text.require_format(members, FORMAT, "audit record")
+    if not members.keys() <= _KNOWN - {"hash", "prev", "carried"}:
+        raise ValueError("a carried record has unknown members")
+    return _record(members)
 
 
 def _draft(members: Mapping[str, object]) -> AuditDraft:
@@ -165,18 +196,20 @@ def _draft(members: Mapping[str, object]) -> AuditDraft:
         state=tuple(_target_digest(value) for value in _list(members, "state")) if "state" in members else None,
         restores=_whole(members, "restores") if "restores" in members else None,
         details=_object(members["details"], "details") if "details" in members else None,
+        carried=tuple(_carried(value) for value in _list(members, "carried")) if "carried" in members else (),
     )
 
 
 def _actor(members: Mapping[str, object]) -> Actor:
     actor = _object(members.get("actor"), "actor")
-    if actor.keys() != _ACTOR:
+    if not _ACTOR <= actor.keys() <= _ACTOR | _ACTOR_OPTIONAL:
         raise ValueError("actor does not have its members")
     return Actor(
         kind=_text(actor, "kind"),
         name=_text(actor, "name"),
         session_id=_text(actor, "session_id"),
         tool=_text(actor, "tool"),
+        tool_use_id=_optional_text(actor, "tool_use_id") or "",
         certainty=Certainty(_text(actor, "certainty")),
     )
 
