@@ -237,10 +237,12 @@ class ChainReader:
             seq += 1
             last_start, last_prev, prev = offset, prev, found
             offset += len(line) + 1
+            if seq <= begin.seq:
+                continue  # the last line that was known, checked once more
             if seq < self._body_seq:
                 body = offset
                 self._carry(line)
-            elif seq > begin.seq:
+            else:
                 self._keep(line, seq, last_start, found)
         self._prefix = replace(
             begin, body=body, last_start=last_start, last_prev=last_prev, end=offset, seq=seq, hash=prev

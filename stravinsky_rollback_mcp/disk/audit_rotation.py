@@ -140,10 +140,14 @@ def open_log(
 
 
 def sweep(reader: ChainReader, files: Files) -> None:
-    """Remove the archives that the log says are gone, and what a rotation that was cut short left behind."""
-    first_seq = reader.look().prefix.first_seq
-    for first, last, name in reader.archive_names():
-        if last <= reader.opening.removed_to or first >= first_seq:
-            files.remove_file(os.path.join(reader.archives.folder, name))
+    """Remove the archives that no sound log names: retention let them go, or a rotation was cut short."""
+    look = reader.look()
+    if not (look.chain.intact and look.chain.checked):
+        return
+    named = {reader.archives.path(item) for item in reader.archives.named}
+    for _, _, name in reader.archive_names():
+        path = os.path.join(reader.archives.folder, name)
+        if path not in named:
+            files.remove_file(path)
     if os.path.isdir(reader.archives.folder):
         files.sweep_temporaries(reader.archives.folder)

@@ -1,0 +1,315 @@
+"""Rotation of the audit's log: nothing lost, nothing unprovable, and sound whatever cuts it short."""
+
+import errno
+import gzip
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from shutil import copytree, rmtree
+from tempfile import TemporaryDirectory
+
+import pytest
+from support.crash import CrashAt, CrashedError, FailAt
+
+from stravinsky_rollback_mcp.core.carry import MAX_STATES
+from stravinsky_rollback_mcp.core.codec import chain
+from stravinsky_rollback_mcp.core.model import (
+    Actor,
+    AuditDraft,
+    AuditFilter,
+    AuditRecord,
+    EventStatus,
+    EventType,
+    TargetDigest,
+)
+from stravinsky_rollback_mcp.core.policy import AuditPolicy
+from stravinsky_rollback_mcp.disk.atomic import Files
+from stravinsky_rollback_mcp.disk.audit import AuditLog
+from stravinsky_rollback_mcp.disk.audit_rotation import Rotation
+from stravinsky_rollback_mcp.errors import RollbackError
+
+DRAFT = AuditDraft(
+    event_type=EventType.REFUSED,
+    status=EventStatus.REFUSED,
+    actor=Actor(kind="terminal"),
+    user_root="/home/u/.claude",
+    project=None,
+    paths=("/p/a",),
+)
+STATE = (TargetDigest(target="user.hooks", digest="d"),)
+NEVER = 10**6  # days
+
+
+def log_in(folder: Path, *, size_bytes: int = 4096, days: int = NEVER, files: Files | None = None) -> AuditLog:
+    """A log, as another process would see it, that is put away at a few records."""
+    log = AuditLog(str(folder), files or Files())
+    log._rotation = Rotation(size_bytes=size_bytes, days=days, retention_days=NEVER)
+    return log
+
+
+def moment(number: int) -> str:
+    """One moment a minute."""
+    return f"2026-01-{1 + number // 1440:02d}T{number // 60 % 24:02d}:{number % 60:02d}:00Z"
+
+
+def fill(folder: Path, first: int, last: int, *, size_bytes: int = 4096) -> AuditLog:
+    """Add records; each third is a backup with a state, each fifth belongs to an operation."""
+    log = log_in(folder, size_bytes=size_bytes)
+    for number in range(first, last + 1):
+        draft = replace(DRAFT, version=f"v{number}")
+        if number % 3 == 0:
+            draft = replace(draft, event_type=EventType.BACKUP_CREATED, status=EventStatus.SUCCESS, state=STATE)
+        if number % 5 == 0:
+            draft = replace(draft, operation_id=f"op{number}")
+        log.append(draft, now=moment(number), event_id=f"e{number}")
+    return log
+
+
+def archives(folder: Path) -> list[Path]:
+    """The archived logs, oldest first."""
+    return sorted((folder / "archive").glob("*.gz"), key=lambda path: int(path.name.split(".")[2].split("-")[0]))
+
+
+def whole(folder: Path) -> list[AuditRecord]:
+    """Every record of archives and log, read without the code under test."""
+    raw = b"".join(gzip.decompress(path.read_bytes()) for path in archives(folder))
+    return [chain.decode_line(line) for line in (raw + (folder / "operations.log").read_bytes()).splitlines()]
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system in memory, where there is one: flushes are fast there."""
+    shm = "/dev/shm"
+    with TemporaryDirectory(dir=shm if os.access(shm, os.W_OK) else tmp_path) as folder:
+        yield Path(folder)
+
+
+def test_the_chain_goes_on_through_archives(memory: Path) -> None:
+    """Number and hash are carried over; pages and the complete check go back to the very first record."""
+    folder = memory / "audit"
+    log = fill(folder, 1, 60)
+    names = [path.name for path in archives(folder)]
+    assert len(names) > 3
+    assert names[0].startswith("operations.log.1-")
+    records = whole(folder)
+    assert [record.seq for record in records] == list(range(1, len(records) + 1))
+    own = [record for record in records if record.draft.event_type is not EventType.LOG_OPENED]
+    assert [record.event_id for record in own] == [f"e{number}" for number in range(1, 61)]
+    for reader in (log, log_in(folder)):
+        found = reader.verify(complete=True)
+        assert (found.intact, found.events, found.verified_from_seq) == (True, len(records), 1)
+        paged: list[AuditRecord] = []
+        cursor: int | None = None
+        while True:
+            page, cursor = reader.query(AuditFilter(limit=7, before_seq=cursor))
+            paged.extend(page)
+            if cursor is None:
+                break
+        assert paged == records[::-1]
+        assert len(reader.query(AuditFilter(event_type=EventType.BACKUP_CREATED, limit=100))[0]) == 20
+        assert [record.event_id for record in reader.trace("op5")] == ["e5"]
+
+
+def test_an_archive_is_plain_gzip_and_the_same_every_time(memory: Path) -> None:
+    """No name and no time in it: a person reads it with zcat, and the same log gives the same bytes."""
+    for name in ("one", "two"):
+        fill(memory / name, 1, 30)
+    for one, two in zip(archives(memory / "one"), archives(memory / "two"), strict=True):
+        assert one.read_bytes() == two.read_bytes()
+        listed = subprocess.run(["gzip", "-dc", str(one)], capture_output=True, check=True).stdout
+        assert listed.endswith(b"\n")
+        assert one.stat().st_mode & 0o777 == 0o600
+
+
+def test_daily_work_opens_no_archive(memory: Path) -> None:
+    """Backups, history and newest operations are in the log itself; archives may be on another disk by now."""
+    folder = memory / "audit"
+    fill(folder, 1, 60)
+    expected = log_in(folder)
+    backups, history, operation = (
+        expected.backups(),
+        expected.history("/home/u/.claude", None),
+        expected.operation("op5"),
+    )
+    assert [record.seq for record in history] == [
+        record.seq for record in whole(folder) if record.draft.state is not None
+    ]
+    assert sorted(backups) == sorted(f"v{number}" for number in range(3, 61, 3))
+    assert [record.event_id for record in operation] == ["e5"]
+    rmtree(folder / "archive")
+    log = log_in(folder)
+    assert log.verify().intact
+    assert (log.backups(), log.history("/home/u/.claude", None), log.operation("op5")) == (backups, history, operation)
+    log.append(DRAFT, now=moment(99), event_id="on we go")
+
+
+def test_only_what_is_needed_is_carried_over(memory: Path) -> None:
+    """Backups that exist and the newest states of each view, so that the opening stays small for ever."""
+    folder = memory / "audit"
+    log = AuditLog(str(folder), Files(), AuditPolicy(), lambda: {"v1", "v3"})
+    log._rotation = Rotation(size_bytes=1, days=NEVER, retention_days=NEVER)
+    created = replace(DRAFT, event_type=EventType.BACKUP_CREATED, status=EventStatus.SUCCESS)
+    for number in range(1, 9):
+        log.append(replace(created, version=f"v{number}"), now=moment(number), event_id=f"e{number}")
+    assert sorted(log.backups()) == ["v1", "v3", "v5", "v6", "v7", "v8"]  # the newest may be in the making
+    log._rotation = Rotation(size_bytes=1 << 30, days=NEVER, retention_days=NEVER)
+    for number in range(MAX_STATES + 9):
+        log.append(replace(DRAFT, state=STATE), now=moment(9), event_id=f"s{number}")
+    log._rotation = Rotation(size_bytes=1, days=NEVER, retention_days=NEVER)
+    log.append(DRAFT, now=moment(9), event_id="last")
+    states = log.history("/home/u/.claude", None)
+    assert [record.event_id for record in states] == [f"s{number}" for number in range(9, MAX_STATES + 9)]
+    assert log_in(folder).history("/home/u/.claude", None) == states
+
+
+def test_an_old_log_is_put_away_whatever_its_size(memory: Path) -> None:
+    """By the time of its first record."""
+    folder = memory / "audit"
+    log = log_in(folder, size_bytes=1 << 30, days=90)
+    for day in ("01-01", "03-31", "04-02"):
+        log.append(DRAFT, now=f"2026-{day}T00:00:00Z", event_id=day)
+    assert [path.name for path in archives(folder)] == ["operations.log.1-2.gz"]
+    assert log.verify(complete=True).intact
+
+
+def test_old_archives_go_and_the_log_says_so(memory: Path) -> None:
+    """What retention removed is on record with the place where the chain goes on; more missing than that is found."""
+    folder = memory / "audit"
+    fill(folder, 1, 60)
+    total = len(whole(folder))
+    kept = archives(folder)
+    assert log_in(folder).query(AuditFilter(limit=500))[0][-1].seq == 1
+    log = log_in(folder)
+    log._rotation = Rotation(size_bytes=4096, days=NEVER, retention_days=30)
+    log.append(DRAFT, now="2026-01-31T00:30:00Z", event_id="gone")
+    assert log.verify(complete=True).intact
+    gone = [path for path in kept if not path.exists()]
+    assert gone
+    assert gone == kept[: len(gone)]
+    first_kept = int(gone[-1].name.split("-")[1].split(".")[0]) + 1
+    for reader in (log, log_in(folder)):
+        found = reader.verify(complete=True)
+        assert (found.intact, found.verified_from_seq) == (True, first_kept)
+        assert found.events > total
+        assert reader.query(AuditFilter(limit=500))[0][-1].seq == first_kept
+    archives(folder)[0].unlink()
+    assert log_in(folder).verify(complete=True).first_bad_seq == first_kept
+
+
+def judge(folder: Path, begun: int, where: object) -> None:
+    """Sound, each of the first records there once, and appending goes on."""
+    fresh = log_in(folder)
+    assert fresh.verify(complete=True).intact, where
+    ids = [record.event_id for record in whole_named(folder, fresh)]
+    wanted = [f"e{number}" for number in range(1, begun + 1)]
+    assert [name for name in ids if not name.startswith(("late", "wanted"))] == wanted, where
+    assert ids.count("wanted") <= 1
+    assert len(fresh.backups()) == begun // 3
+    fresh.append(DRAFT, now=moment(99), event_id="late")
+    fresh.check_writable()
+    assert log_in(folder).verify(complete=True).intact, where
+    assert list(folder.rglob("*.tmp")) == [], where
+    named = {f"operations.log.{item.first_seq}-{item.last_seq}.gz" for item in fresh._reader.opening.archives}
+    assert {path.name for path in archives(folder)} == named, where
+
+
+def whole_named(folder: Path, log: AuditLog) -> list[AuditRecord]:
+    """Every record but openings, through the archives that the log names."""
+    page, _ = log.query(AuditFilter(limit=500))
+    return [record for record in reversed(page) if record.draft.event_type is not EventType.LOG_OPENED]
+
+
+def enumerated(memory: Path, observer: Callable[[int], CrashAt | FailAt]) -> Counter[str]:
+    """A log that is about to rotate, and to drop an archive, stopped at every call; how many states were tried."""
+    kept = memory / "kept"
+    begun = 30
+    fill(kept, 1, begun)
+    states: Counter[str] = Counter()
+    for at in count(1):
+        folder = memory / "audit"
+        rmtree(folder, ignore_errors=True)
+        copytree(kept, folder)
+        watch = observer(at)
+        log = log_in(folder, size_bytes=1, files=Files(observe=watch))
+        with suppress(CrashedError, RollbackError):
+            log.append(DRAFT, now=moment(98), event_id="wanted")
+        if not watch.fired:
+            assert len(archives(folder)) == len(archives(kept)) + 1
+            break
+        opening = log_in(folder).query(AuditFilter(event_type=EventType.LOG_OPENED, limit=1))[0][0]
+        judge(folder, begun, at)
+        states["rotated" if opening.timestamp == moment(98) else "as before"] += 1
+    return states
+
+
+def test_a_rotation_that_dies_anywhere_leaves_a_sound_log(memory: Path) -> None:
+    """Before each call of the disk; nothing is lost, and nothing stays that no log names."""
+    states = enumerated(memory, CrashAt)
+    assert states.keys() == {"rotated", "as before"}
+    assert sum(states.values()) > 15
+
+
+@pytest.mark.parametrize("persistent", [False, True], ids=["once", "from_then_on"])
+def test_a_rotation_that_fails_anywhere_waits_for_another_day(memory: Path, *, persistent: bool) -> None:
+    """ENOSPC at each call of the disk; a record is still appended wherever that itself is possible."""
+    states = enumerated(memory, lambda at: FailAt(at, errno.ENOSPC, persistent=persistent))
+    assert sum(states.values()) > 15
+
+
+APPENDER = """
+import sys
+from pathlib import Path
+from stravinsky_rollback_mcp.disk import audit
+from disk.test_audit_rotation import DRAFT, log_in
+audit.LOCK_WAIT_SECONDS = 30  # the machine may be busy; what is asked here is whether anything is lost
+folder, who = sys.argv[1:]
+log = log_in(Path(folder), size_bytes=3000)
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(50):
+    log.append(DRAFT, now="2026-01-01T00:00:00Z", event_id=f"{who}-{number}")
+"""
+
+
+def test_eight_processes_lose_nothing_while_the_log_rotates(memory: Path) -> None:
+    """400 appends from 8 processes across dozens of rotations, with a reader beside them (threat model, row 62)."""
+    folder = memory / "audit"
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", APPENDER, str(folder), f"p{number}"],
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="ascii",
+        )
+        for number in range(8)
+    ]
+    reader = log_in(folder)
+    try:
+        for child in children:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "ready\n"
+        for child in children:
+            assert child.stdin is not None
+            child.stdin.write("go\n")
+            child.stdin.flush()
+        while any(child.poll() is None for child in children):
+            found = reader.verify()
+            assert found.intact, found.problem  # a reader takes no lock and never sees a break
+            reader.query(AuditFilter(limit=5))
+    finally:
+        for child in children:
+            child.communicate(timeout=60)
+    assert [child.returncode for child in children] == [0] * 8
+    assert log_in(folder).verify(complete=True).intact
+    own = [record.event_id for record in whole(folder) if record.draft.event_type is EventType.REFUSED]
+    assert len(own) == len(set(own)) == 400
+    assert len(archives(folder)) > 20
