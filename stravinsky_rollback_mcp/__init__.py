@@ -9,10 +9,11 @@ The way through the house, in one direction only::
              set), ``names``, ``times``,
              ``tar``, ``codec`` (every format on disk, both ways), ``diff``, ``selection``, ``plan``, ``history`` (undo
              and redo), ``security_changes`` (what asks first), ``outcome`` (what the use cases return)
-``disk``     synchronous I/O: ``atomic`` (the only writer), ``lock``, ``scan`` (live targets) with
-             ``content`` and ``stillness``,
-             ``archive``, ``store`` (backups), ``stage``, ``swap`` and ``retire`` (one target's change), ``journal`` and
-             ``execute`` (all, or none), ``audit`` (the chain) with ``audit_chain`` and ``audit_index``
+``disk``     synchronous I/O: ``atomic`` (the only writer), ``lock``, ``place`` and ``scan`` (live targets) with
+             ``content`` and ``stillness``, ``archive``, ``store`` (backups), ``updates``, ``stage``, ``swap`` and
+             ``retire`` (one target's change), ``journal``, ``execute`` (all, or none), ``ending`` (taken back,
+             finished, or set aside) and ``attention`` (what a person is told), ``probe``, ``audit`` (the chain) with
+             ``audit_chain`` and ``audit_index``
 ``config``   the only reader of environment, home and ``config.json``
 ``service``  one async method per use case; ``desk`` owns clock, ids and the ways in; ``stored`` tells which backups
              exist; ``backup``, ``intent`` (planning), ``restore``, ``reading`` and ``audit`` are the use cases

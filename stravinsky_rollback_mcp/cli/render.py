@@ -191,6 +191,7 @@ def overview(console: Console, answer: StatusResult) -> None:
     operation = "nothing"
     if answer.operation is not None:
         operation = f"{answer.operation.event_type} of {answer.operation.started_at}, {answer.operation.phase}"
+        operation += ", needs attention" if answer.operation.needs_attention else ""
     update = answer.update
     head = f", head {answer.audit.head[:16]}…" if answer.audit.events else ""
     console.print()

@@ -58,6 +58,11 @@ def path_problem(path: str) -> str:
     return ""
 
 
+def is_inside(path: str, folder: str) -> bool:
+    """Whether an absolute path is that folder or lies below it, by its text."""
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
 def leads_out(path: str, link: str) -> bool:
     """Whether a link at ``path`` in a tree leads, by its text, out of that tree."""
     place = posixpath.normpath(posixpath.join(posixpath.dirname(path), link))

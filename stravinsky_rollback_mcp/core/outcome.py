@@ -166,13 +166,14 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """The operation in flight, or left unfinished."""
+    """The operation in flight, or left unfinished; ``needs_attention`` when only a person can end it."""
 
     operation_id: str
     event_type: str
     phase: str
     started_at: str
     paths: tuple[str, ...]
+    needs_attention: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,10 +72,12 @@ def _words(command: str, *, has_arguments: bool) -> list[str]:
 
 
 def _path(word: str, roots: Roots) -> str | None:
+    if _UNKNOWN.search(_VARIABLE.sub("", word)):  # in the word alone: a folder's own name may hold any of these
+        return None
     values = {"HOME": roots.home, "CLAUDE_PROJECT_DIR": roots.project}
     text = _VARIABLE.sub(lambda match: values[match[1] or match[2]], word)
     if text.startswith("~/"):
         text = f"{roots.home}/{text[2:]}"
-    if "/" not in text or "\0" in text or "://" in text or _UNKNOWN.search(text):
+    if "/" not in text or "\0" in text or "://" in text:
         return None
     return posixpath.normpath(posixpath.join(roots.project, text))

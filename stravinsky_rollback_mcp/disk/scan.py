@@ -1,4 +1,4 @@
-"""Reading live targets: where they really lie, what they hold, and whether they held still.
+"""Reading live targets: what they hold, and whether they held still.
 
 Nothing here follows a link below a target, opens anything but regular files, or waits on a special file. Folders
 are walked by handle, so that a folder swapped for a link in mid-walk is an error and not a way out.
@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from stravinsky_rollback_mcp.core.codec.trees import ABSENT, not_recorded, present, sort_key
-from stravinsky_rollback_mcp.core.components import EXCLUDED_FOLDERS, base_of, downloaded_below
-from stravinsky_rollback_mcp.core.model import Entry, EntryType, Kind, Limits, Scope, Skipped, Target, Tree, View
+from stravinsky_rollback_mcp.core.components import EXCLUDED_FOLDERS, downloaded_below
+from stravinsky_rollback_mcp.core.model import Entry, EntryType, Kind, Limits, Skipped, Tree
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, open_regular, read_all, unreadable
+from stravinsky_rollback_mcp.disk.place import Place
 from stravinsky_rollback_mcp.disk.stillness import still_moment
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
@@ -40,21 +41,6 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a target really lies. ``dangling`` is a link to nothing: it can be recorded, not restored into.
-
-    ``without`` are paths that a staged tree has for the moment alone: they are not looked at. With ``refusal`` the
-    target cannot be looked at, for that reason: it counts as not recorded, and is not restored.
-    """
-
-    target: Target
-    resolved: str
-    dangling: bool
-    without: frozenset[str] = frozenset()
-    refusal: RollbackError | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Scan:
     """One look at a target: its tree, and the stat signature that must still hold when everything was read.
 
@@ -65,38 +51,6 @@ class Scan:
     tree: Tree
     signature: Signature
     hard_linked: tuple[str, ...] = ()
-
-
-def locate(view: View, target: Target) -> Place:
-    """Follow the links on the way to a target.
-
-    The person's own links are normal (dotfile managers) and lead anywhere; a project's may not leave the project or
-    the git repository that holds it (``unsafe_path``), because a repository must not point us at other files.
-    """
-    parent, name = os.path.split(target.path)
-    dangling = False
-    try:
-        resolved = os.path.realpath(target.path, strict=True)
-    except FileNotFoundError:
-        dangling = os.path.islink(target.path)
-        resolved = os.path.realpath(target.path) if dangling else os.path.join(os.path.realpath(parent), name)
-    except PermissionError as error:
-        raise unreadable(target.path, error) from error
-    except OSError as error:
-        raise RollbackError(
-            Code.UNSAFE_PATH,
-            f"{target.path} cannot be followed to a real place: {os.strerror(error.errno or 0)}.",
-            "look at the links on the way to it.",
-        ) from error
-    if target.scope is Scope.PROJECT and view.project is not None:
-        base = os.path.realpath(base_of(target))
-        if resolved != base and not resolved.startswith(base.rstrip("/") + "/"):
-            raise RollbackError(
-                Code.UNSAFE_PATH,
-                f"{target.path} leads outside the project, to {resolved}.",
-                "replace that link by a real folder or file; links that leave a project are never followed.",
-            )
-    return Place(target=target, resolved=resolved, dangling=dangling)
 
 
 def scan(place: Place, limits: Limits, sink: Sink | None = None) -> Scan:

@@ -19,7 +19,8 @@ from stravinsky_rollback_mcp.core.names import archive_name, is_version
 from stravinsky_rollback_mcp.disk import archive
 from stravinsky_rollback_mcp.disk.atomic import PRIVATE_FOLDER, Files
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, read_file
-from stravinsky_rollback_mcp.disk.scan import Place, Scan, scan, still_the_same
+from stravinsky_rollback_mcp.disk.place import Place
+from stravinsky_rollback_mcp.disk.scan import Scan, scan, still_the_same
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 MANIFEST: Final = "manifest.json"

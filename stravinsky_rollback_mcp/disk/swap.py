@@ -55,7 +55,7 @@ def swap_back(target: JournalTarget, files: Files, digest_of: Callable[[str], st
             files.move(target.resolved, target.new_slot)
         files.move(target.old_slot, target.resolved)
     elif has_new_slot and target.had_old:
-        if _was_exchanged(target, digest_of(target.new_slot)):
+        if was_exchanged(target, digest_of(target.new_slot)):
             _bring_back(target, files)
     elif not has_new_slot and target.want_new and not target.had_old and os.path.lexists(target.resolved):
         files.move(target.resolved, target.new_slot)
@@ -76,7 +76,7 @@ def _is_one_file(first: str, second: str) -> bool:
         return False
 
 
-def _was_exchanged(target: JournalTarget, found: str) -> bool:
+def was_exchanged(target: JournalTarget, found: str) -> bool:
     """Whether the slot holds the old tree, by its content; where somebody wrote into it, by its inode number.
 
     The number alone would do for a process that fails, but not every file system keeps it over a restart (FUSE), and

@@ -187,6 +187,7 @@ class Operation(Result):
     phase: str = Field(description="STAGING, PREPARED, COMMITTED or ABORTED")
     started_at: str = Field(description="RFC 3339, UTC")
     paths: list[str] = Field(description="What it changes")
+    needs_attention: bool = Field(description="Only a person can end it: see RECOVERY.md in the store")
 
 
 class Update(Result):

@@ -172,6 +172,12 @@ class RollbackService:
 
         def body() -> Resumed:
             with self._desk.writing(caller) as notices:
+                if self._desk.journal.parked():
+                    raise RollbackError(
+                        Code.NEEDS_ATTENTION,
+                        " ".join(notices),
+                        "mend the cause, then run `stravinsky-rollback recovery resume` again.",
+                    )
                 return Resumed(
                     summary=notices[0] if notices else "Nothing was unfinished.",
                     next_step="",

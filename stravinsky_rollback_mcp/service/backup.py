@@ -25,7 +25,8 @@ from stravinsky_rollback_mcp.core.model import (
 )
 from stravinsky_rollback_mcp.core.names import capped, leads_out, plural, require_new_version, shown
 from stravinsky_rollback_mcp.core.outcome import BackupCreated
-from stravinsky_rollback_mcp.disk.scan import Place, Scan
+from stravinsky_rollback_mcp.disk.place import Place
+from stravinsky_rollback_mcp.disk.scan import Scan
 from stravinsky_rollback_mcp.disk.store import Opened, Reusable
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import (
@@ -122,12 +123,15 @@ def protect(desk: Desk, caller: Caller) -> bool:
 
 
 def _require_whole(places: Iterable[Place]) -> None:
-    """Refuse a backup with a hole in it; but a project that ships a link leading outside must not prevent backups."""
+    """Refuse a backup with a hole in it.
+
+    But neither a project that ships a link leading outside nor an operation that waits for a person may prevent one.
+    """
     for place in places:
-        refusal = place.refusal
-        is_harmless = place.target.scope is Scope.PROJECT and refusal is not None and refusal.code is Code.UNSAFE_PATH
-        if refusal is not None and not is_harmless:
-            raise refusal
+        if place.refusal is not None:
+            is_foreign = place.target.scope is Scope.PROJECT and place.refusal.code is Code.UNSAFE_PATH
+            if not is_foreign and place.refusal.code is not Code.NEEDS_ATTENTION:
+                raise place.refusal
 
 
 def _require_free(desk: Desk, known: Known, version: str) -> None:

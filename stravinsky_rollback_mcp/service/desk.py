@@ -27,16 +27,18 @@ from stravinsky_rollback_mcp.core.model import (
     TargetDigest,
     View,
 )
-from stravinsky_rollback_mcp.core.names import shown
+from stravinsky_rollback_mcp.core.names import is_inside, shown
 from stravinsky_rollback_mcp.core.times import text_of
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.disk.audit import AuditLog
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError
-from stravinsky_rollback_mcp.disk.execute import Executor, Recovered
+from stravinsky_rollback_mcp.disk.ending import Ended, Ending, Recovery
+from stravinsky_rollback_mcp.disk.execute import Executor, slots_beside
 from stravinsky_rollback_mcp.disk.git import head_digest
 from stravinsky_rollback_mcp.disk.journal import JournalFile
 from stravinsky_rollback_mcp.disk.lock import exclusive
-from stravinsky_rollback_mcp.disk.scan import Place, Scan, locate, scan
+from stravinsky_rollback_mcp.disk.place import Place, locate
+from stravinsky_rollback_mcp.disk.scan import Scan, scan
 from stravinsky_rollback_mcp.disk.store import Store
 from stravinsky_rollback_mcp.disk.updates import UpdatesFile
 from stravinsky_rollback_mcp.errors import Code, RollbackError
@@ -121,18 +123,41 @@ class Desk:
             timeout_seconds=self.config.policy.safety.lock_timeout_seconds,
             holder=holder,
         ):
-            recovered = self.executor(caller).recover()
+            recovery = self._recover(caller)
             self.store.sweep()
             self.audit.check_writable()
-            yield () if recovered is None else (self._record_recovery(caller, recovered),)
+            ended = tuple(self._record_recovery(caller, item) for item in recovery.ended)
+            yield (*ended, *(self._needs_a_person(journal) for journal in recovery.parked))
+
+    def _recover(self, caller: Caller) -> Recovery:
+        """Bring to an end what is unfinished; where nobody can know what that is, name the trees that were found."""
+        try:
+            return self._ending(caller).recover()
+        except RollbackError as error:
+            slots = slots_beside(self.places()) if error.code is Code.NEEDS_ATTENTION else ()
+            if not slots:
+                raise
+            found = ", ".join(slots)
+            raise RollbackError(
+                error.code, f"{error.message} Found beside the targets: {found}.", error.hint
+            ) from error
 
     def executor(self, caller: Caller) -> Executor:
-        """What carries out plans and recovers from unfinished ones, on behalf of a caller."""
+        """What carries out plans, on behalf of a caller."""
+        return Executor(
+            ending=self._ending(caller),
+            journal=self.journal,
+            files=self.files,
+            limits=self.config.limits,
+            now=self.now,
+        )
+
+    def _ending(self, caller: Caller) -> Ending:
 
         def rescue(journal: Journal, target: JournalTarget, slot: str) -> None:
             self._rescue(self, caller, journal, target, slot)
 
-        return Executor(
+        return Ending(
             journal=self.journal,
             files=self.files,
             audit=self.audit,
@@ -142,7 +167,7 @@ class Desk:
             rescue=rescue,
         )
 
-    def _record_recovery(self, caller: Caller, recovered: Recovered) -> str:
+    def _record_recovery(self, caller: Caller, recovered: Ended) -> str:
         ended = "finished" if recovered.finished else "taken back"
         self.record(
             AuditDraft(
@@ -165,7 +190,8 @@ class Desk:
 
     def places(self) -> tuple[Place, ...]:
         """Where the targets of this view really lie; one that cannot be followed bears the reason."""
-        return tuple(self._place(target) for target in self.view.targets)
+        parked = tuple(target for journal in self._parked() for target in journal.targets)
+        return tuple(_unless_half_done(self._place(target), parked) for target in self.view.targets)
 
     def _place(self, target: Target) -> Place:
         """A place, or the refusal of one. A project's target that lies in ``.git`` is ``unsafe_path``.
@@ -184,6 +210,19 @@ class Desk:
             )
             return replace(place, refusal=refusal)
         return place
+
+    def _parked(self) -> tuple[Journal, ...]:
+        """What waits for a person. A damaged record stops writers; readers go on, and say so in a notice."""
+        try:
+            return tuple(self.journal.parked().values())
+        except RollbackError:
+            return ()
+
+    def half_done(self, place: Place) -> tuple[str, ...]:
+        """Every path at which something of a half done file target lies: what is live now, and what may be again."""
+        slots = (slot for journal in self._parked() for target in journal.targets for slot in target.slots)
+        beside = place.resolved.rpartition("/")[0]
+        return (place.resolved, *(slot for slot in slots if slot.rpartition("/")[0] == beside))
 
     def look(self, places: tuple[Place, ...]) -> dict[str, Scan]:
         """What the live targets hold, by target id; the place of one that cannot be read bears the reason.
@@ -262,6 +301,7 @@ class Desk:
                     f"The {journal.outcome.event_type} of {journal.started_at} is unfinished. If nothing else runs, "
                     "`stravinsky-rollback recovery resume` brings it to an end."
                 )
+            notices.extend(self._needs_a_person(record) for record in self.journal.parked().values())
             update = self.open_update()
             if update is not None:
                 notices.append(
@@ -272,6 +312,22 @@ class Desk:
         except RollbackError as error:
             notices.append(str(error))
         return tuple(notices)
+
+    def _needs_a_person(self, journal: Journal) -> str:
+        paths = ", ".join(self.shown(target.path) for target in journal.targets)
+        return (
+            f"The {journal.outcome.event_type} of {journal.started_at} needs attention: it could be neither finished "
+            f"nor taken back ({journal.problem or 'the cause was not recorded'}). {paths}: left alone until "
+            f"`stravinsky-rollback recovery resume` ends it; {self.shown(self.journal.folder)}/RECOVERY.md says where "
+            "everything lies."
+        )
+
+    def operation(self) -> Journal | None:
+        """The operation in flight, else one that waits for a person; None when there is none or it is damaged."""
+        try:
+            return self.journal.read() or next(iter(self.journal.parked().values()), None)
+        except RollbackError:
+            return None  # its damage is among the notices
 
     def shown(self, path: str) -> str:
         """A path as people see it."""
@@ -284,6 +340,21 @@ class Desk:
     def shown_target(self, target: Target) -> str:
         """A target's path as people see it."""
         return shown(target.path, self.view.home)
+
+
+def _unless_half_done(place: Place, parked: tuple[JournalTarget, ...]) -> Place:
+    """A target that belongs to a parked operation is left alone: what lies there may be half of something."""
+    is_half_done = any(
+        is_inside(place.resolved, target.resolved) or is_inside(target.resolved, place.resolved) for target in parked
+    )
+    if not is_half_done:
+        return place
+    refusal = RollbackError(
+        Code.NEEDS_ATTENTION,
+        f"{place.target.path} is part of an operation that could be neither finished nor taken back.",
+        "end that with `stravinsky-rollback recovery resume`.",
+    )
+    return replace(place, refusal=refusal)
 
 
 def _is_in_git(place: Place) -> bool:

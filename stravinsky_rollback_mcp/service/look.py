@@ -1,6 +1,7 @@
 """What planning works from: what is live and what is known, gathered once a request. Nothing is changed."""
 
 from collections.abc import Container, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from stravinsky_rollback_mcp.core import plan as planning
@@ -8,9 +9,10 @@ from stravinsky_rollback_mcp.core.components import is_settings
 from stravinsky_rollback_mcp.core.model import Kind, StoredTarget, Target, TargetState
 from stravinsky_rollback_mcp.core.plan import Named, Step
 from stravinsky_rollback_mcp.core.scripts import Roots, named_scripts
-from stravinsky_rollback_mcp.disk.content import read_file
-from stravinsky_rollback_mcp.disk.scan import Place, Scan
-from stravinsky_rollback_mcp.errors import RollbackError
+from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, read_file
+from stravinsky_rollback_mcp.disk.place import Place
+from stravinsky_rollback_mcp.disk.scan import Scan
+from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import Desk, Known, digests_of
 
 
@@ -85,13 +87,19 @@ def steps_of(
 def _scripts(desk: Desk, look: Look, covered: Container[str]) -> dict[str, Named]:
     """Which paths below each target the live settings name as scripts; settings that are not covered will stay."""
     roots = Roots(home=desk.view.home, project=desk.view.project or desk.view.home)
-    contents = {
-        target_id: read_file(look.places[target_id].resolved, desk.config.limits.max_file_size_bytes)
+    limit = desk.config.limits.max_file_size_bytes
+    contents = [
+        (target_id, read_file(look.places[target_id].resolved, limit))
         for target_id, seen in look.seen.items()
         if is_settings(seen.place.target) and seen.tree.state is TargetState.PRESENT
-    }
-    live = named_scripts(contents.values(), roots)
-    outside = named_scripts((content for name, content in contents.items() if name not in covered), roots)
+    ]
+    for target_id, place in look.places.items():
+        if is_settings(place.target) and place.refusal is not None and place.refusal.code is Code.NEEDS_ATTENTION:
+            for path in desk.half_done(place):
+                with suppress(RollbackError, ChangedWhileReadError):  # most of them are not there
+                    contents.append((target_id, read_file(path, limit)))
+    live = named_scripts((content for _, content in contents), roots)
+    outside = named_scripts((content for name, content in contents if name not in covered), roots)
     return {
         target_id: Named(live=_below(place, live), outside=_below(place, outside))
         for target_id, place in look.places.items()

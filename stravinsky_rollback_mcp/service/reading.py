@@ -254,7 +254,7 @@ def status(desk: Desk) -> Status:
     seen = desk.look(desk.places())
     current = current_of(desk, known, seen)
     own = backups_of_view(desk, known)
-    journal = _journal(desk)
+    journal = desk.operation()
     anchor = desk.audit.anchor()
     return Status(
         summary=_list_summary(len(own), current, has_other=len(known.backups) > len(own)),
@@ -276,14 +276,6 @@ def status(desk: Desk) -> Status:
     )
 
 
-def _journal(desk: Desk) -> Journal | None:
-    try:
-        return desk.journal.read()
-    except RollbackError:
-        # Its damage is among the notices.
-        return None
-
-
 def _update(desk: Desk) -> Update | None:
     try:
         update = desk.open_update()
@@ -302,4 +294,5 @@ def _operation(desk: Desk, journal: Journal) -> Operation:
         phase=journal.phase,
         started_at=journal.started_at,
         paths=tuple(desk.shown(target.path) for target in journal.targets),
+        needs_attention=bool(journal.problem),
     )

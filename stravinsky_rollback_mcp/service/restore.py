@@ -20,7 +20,7 @@ from stravinsky_rollback_mcp.core.outcome import Restored, Undone
 from stravinsky_rollback_mcp.core.plan import Plan
 from stravinsky_rollback_mcp.disk import archive
 from stravinsky_rollback_mcp.disk.execute import Order
-from stravinsky_rollback_mcp.disk.scan import Place
+from stravinsky_rollback_mcp.disk.place import Place
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.backup import Wish, make_backup, record_drift, write_latest
 from stravinsky_rollback_mcp.service.desk import Caller, Desk, digests_of, state_of

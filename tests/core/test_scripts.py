@@ -62,3 +62,14 @@ def test_settings_that_do_not_load_name_nothing() -> None:
 def test_nothing_is_raised_whatever_the_file_holds(content: bytes) -> None:
     """The file is untrusted text."""
     assert all(path.startswith("/") for path in named_scripts([content], ROOTS))
+
+
+def test_a_home_with_odd_letters_hides_no_script() -> None:
+    """A folder named `app (1)` or `$work` is no expansion: the words of the command are what the shell reads."""
+    roots = Roots(home="/home/it's $me", project="/src/app (1) [x]")
+    settings = b'{"statusLine": {"command": "~/a.sh \\"$CLAUDE_PROJECT_DIR\\"/b.sh $HOME/c.sh /d$X.sh"}}'
+    assert named_scripts([settings], roots) == {
+        "/home/it's $me/a.sh",
+        "/src/app (1) [x]/b.sh",
+        "/home/it's $me/c.sh",
+    }

@@ -24,7 +24,8 @@ from stravinsky_rollback_mcp.core.model import Entry, EntryType, Kind, Limits, S
 from stravinsky_rollback_mcp.core.names import archive_name
 from stravinsky_rollback_mcp.disk import archive
 from stravinsky_rollback_mcp.disk.atomic import Files
-from stravinsky_rollback_mcp.disk.scan import Place, scan
+from stravinsky_rollback_mcp.disk.place import Place
+from stravinsky_rollback_mcp.disk.scan import scan
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 LIMITS = Limits(max_file_size_bytes=64 << 20, max_entries=5000, max_depth=64)

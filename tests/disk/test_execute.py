@@ -22,7 +22,7 @@ from support.crash import (
     plant,
     prepare,
 )
-from support.tree import Link, build
+from support.tree import Link, build, snapshot
 
 from stravinsky_rollback_mcp.core.model import BackupStatus
 from stravinsky_rollback_mcp.core.outcome import Restored
@@ -281,19 +281,18 @@ def test_dotfile_links_stay_links(world: World) -> None:
 
 @pytest.mark.parametrize("name", ["hooks", "settings.json"])
 def test_a_project_link_that_leads_outside_is_refused(world: World, name: str) -> None:
-    """A repository must not point us at other files (threat model)."""
+    """A repository must not point us at other files: what lies there is neither backed up nor replaced."""
     outside = world.root / "outside"
     build(outside, {"hooks": {"a": "a\n"}, "settings.json": "{}\n"})
     plant(world, {"home": {".claude": {}}, "project": {".claude": {name: Link(str(outside / name))}}})
-    before = world.fingerprint()
-    for request in (
-        lambda: world.service().create_backup(PERSON, version="v1"),
-        lambda: world.service().undo(PERSON, consent=Consent()),
-    ):
-        with pytest.raises(RollbackError) as caught:
-            world.run(request())
-        assert caught.value.code is Code.UNSAFE_PATH
-    assert world.fingerprint() == before
+    before = world.fingerprint(), snapshot(outside)
+    made = world.run(world.service().create_backup(PERSON, version="v1"))
+    assert any("leads outside the project" in line for line in made.warnings)
+    assert not world.run(world.service().rollback_to(PERSON, version="v1", consent=Consent())).applied
+    only = (f".claude/{name}",)
+    with pytest.raises(RollbackError):
+        world.run(world.service().rollback_to(PERSON, version="v1", only=only, consent=Consent()))
+    assert (world.fingerprint(), snapshot(outside)) == before
 
 
 @pytest.mark.case(27)

@@ -20,7 +20,8 @@ from support.tree import Fifo, File, Folder, Link, build, snapshot
 from stravinsky_rollback_mcp.core.components import view_of
 from stravinsky_rollback_mcp.core.model import Entry, EntryType, Kind, Limits, Scope, Target, TargetState
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, copy_content, read_file
-from stravinsky_rollback_mcp.disk.scan import Place, Scan, locate, scan, still_the_same
+from stravinsky_rollback_mcp.disk.place import Place, locate
+from stravinsky_rollback_mcp.disk.scan import Scan, scan, still_the_same
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 LIMITS = Limits(max_file_size_bytes=8 << 20, max_entries=2000, max_depth=64)
@@ -377,8 +378,9 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(
 COARSE = """
 import json, os, sys
 from stravinsky_rollback_mcp.core.model import Kind, Limits, Scope, Target
+from stravinsky_rollback_mcp.disk.place import Place
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError
-from stravinsky_rollback_mcp.disk.scan import Place, scan
+from stravinsky_rollback_mcp.disk.scan import scan
 
 path = sys.argv[1]
 limits = Limits(max_file_size_bytes=8 << 20, max_entries=10, max_depth=1)
@@ -593,8 +595,9 @@ UNREADABLE = """
 import sys
 from stravinsky_rollback_mcp.core.components import view_of
 from stravinsky_rollback_mcp.core.model import Kind, Limits
+from stravinsky_rollback_mcp.disk.place import locate
 from stravinsky_rollback_mcp.disk.content import read_file
-from stravinsky_rollback_mcp.disk.scan import locate, scan
+from stravinsky_rollback_mcp.disk.scan import scan
 from stravinsky_rollback_mcp.errors import RollbackError
 
 root, component = sys.argv[1:]

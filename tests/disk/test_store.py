@@ -20,7 +20,7 @@ from stravinsky_rollback_mcp.core.components import view_of
 from stravinsky_rollback_mcp.core.model import BackupKind, Limits, MadeBy, Manifest, TargetState
 from stravinsky_rollback_mcp.disk import archive
 from stravinsky_rollback_mcp.disk.atomic import Files
-from stravinsky_rollback_mcp.disk.scan import Place, locate
+from stravinsky_rollback_mcp.disk.place import Place, locate
 from stravinsky_rollback_mcp.disk.store import Opened, Reusable, Store
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 

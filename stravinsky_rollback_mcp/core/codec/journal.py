@@ -73,12 +73,23 @@ class JournalTarget:
         """Whether a tree changes places; where all that happens is a retirement, the live one stays."""
         return self.old_digest != self.new_digest
 
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Every name beside the target that the operation may leave something under, doomed slots included."""
+        return tuple(name for slot in (self.new_slot, self.old_slot) for name in (slot, doomed(slot)))
+
+
+def doomed(slot: str) -> str:
+    """The name of a slot that is being taken apart: what is half deleted is never taken for a tree."""
+    return f"{slot}.gone"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Journal:
     """The operation in flight; ``outcome`` is the audit record to be written when it succeeds.
 
-    ``made_folders`` did not exist before, outermost first; they go again when the operation is taken back.
+    ``made_folders`` did not exist before, outermost first; they go again when the operation is taken back. ``problem``
+    says why it waits for a person, empty as long as it does not.
     """
 
     operation_id: str
@@ -87,6 +98,12 @@ class Journal:
     targets: tuple[JournalTarget, ...]
     made_folders: tuple[str, ...]
     outcome: AuditDraft
+    problem: str = ""
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The folders in which targets and slots lie."""
+        return tuple(sorted({target.resolved.rpartition("/")[0] or "/" for target in self.targets}))
 
 
 def encode(journal: Journal) -> bytes:
@@ -98,6 +115,7 @@ def encode(journal: Journal) -> bytes:
         "targets": [_encode_target(target) for target in journal.targets],
         "made_folders": [name_fields("path", folder) for folder in journal.made_folders],
         "outcome": chain.encode_line(_unplaced(journal.outcome), chain.GENESIS).decode("ascii"),
+        **({"problem": journal.problem} if journal.problem else {}),
     }
     return to_readable_json({"format": FORMAT, "checksum": hashlib.sha256(to_json(body)).hexdigest(), "body": body})
 
@@ -141,13 +159,14 @@ def decode(content: bytes) -> Journal:
             targets=tuple(_decode_target(Members(item)) for item in body.objects("targets")),
             made_folders=tuple(read_name(item, "path") for item in body.objects("made_folders")),
             outcome=chain.decode_line(body.text("outcome").encode("ascii")).draft,
+            problem=body.optional_text("problem") or "",
         )
     except (ValueError, RecursionError) as error:
         raise damaged(str(error)) from error
     except RollbackError as error:
         raise RollbackError(
             Code.NEEDS_ATTENTION,
-            f"the record of an unfinished operation (recovery/journal.json) is not for this program: {error.message}",
+            f"a record of an unfinished operation is not for this program: {error.message}",
             "nothing was changed. Finish it with the program that began it: update stravinsky-rollback-mcp, then run "
             "`stravinsky-rollback recovery resume`.",
         ) from error
@@ -157,9 +176,9 @@ def damaged(problem: str) -> RollbackError:
     """The refusal for a record that cannot be obeyed: nobody but a person can say what is right."""
     return RollbackError(
         Code.NEEDS_ATTENTION,
-        f"the record of an unfinished operation (recovery/journal.json) is damaged: {problem}.",
+        f"a record of an unfinished operation (in the store's recovery folder) is damaged: {problem}.",
         "nothing was changed. Look at the slots named .stravinsky-… beside your configuration, put the right tree "
-        "in place by hand, then move journal.json away.",
+        "in place by hand, then move the record away.",
     )
 
 
