@@ -19,7 +19,7 @@ from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError
 from stravinsky_rollback_mcp.disk.journal import JournalFile
 from stravinsky_rollback_mcp.disk.place import Place
 from stravinsky_rollback_mcp.disk.retire import retire
-from stravinsky_rollback_mcp.disk.scan import scan
+from stravinsky_rollback_mcp.disk.scan import scan_when_still
 from stravinsky_rollback_mcp.disk.swap import swap_back
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
@@ -76,7 +76,7 @@ class Ending:
         """The tree digest of what lies at a path, empty when nothing does."""
         if not os.path.lexists(path):
             return ""
-        return scan(_place(target, path), self._limits).tree.digest
+        return scan_when_still(_place(target, path), self._limits).tree.digest
 
     def _digest_if_readable(self, target: JournalTarget, path: str) -> str:
         try:
@@ -198,7 +198,7 @@ class Ending:
     def _rescue_unknown(self, journal: Journal, target: JournalTarget, slot: str, expected: str) -> None:
         """Somebody with an open handle may have written into a tree after it was displaced: keep that."""
         try:
-            is_expected = scan(_place(target, slot), self._limits).tree.digest == expected
+            is_expected = scan_when_still(_place(target, slot), self._limits).tree.digest == expected
         except ChangedWhileReadError:
             is_expected = False
         if not is_expected:

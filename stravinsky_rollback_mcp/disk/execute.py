@@ -23,7 +23,7 @@ from stravinsky_rollback_mcp.disk.failure import failure
 from stravinsky_rollback_mcp.disk.journal import JournalFile
 from stravinsky_rollback_mcp.disk.place import Place
 from stravinsky_rollback_mcp.disk.retire import retirements
-from stravinsky_rollback_mcp.disk.scan import scan
+from stravinsky_rollback_mcp.disk.scan import scan_when_still
 from stravinsky_rollback_mcp.disk.stage import stage
 from stravinsky_rollback_mcp.disk.swap import require_no_mount, swap
 from stravinsky_rollback_mcp.errors import Code, RollbackError
@@ -138,7 +138,7 @@ class Executor:
         for order, target in zip(orders, journal.targets, strict=True):
             inode = 0
             if target.want_new and target.is_swapped:
-                found = scan(replace(order.place, resolved=target.new_slot), self._limits).tree
+                found = scan_when_still(replace(order.place, resolved=target.new_slot), self._limits).tree
                 if found.digest != target.new_digest or found.skipped != order.step.staged.skipped:
                     raise RollbackError(
                         Code.ARCHIVE_MISMATCH,

@@ -19,6 +19,7 @@ from stravinsky_rollback_mcp.disk.place import Place
 from stravinsky_rollback_mcp.disk.stillness import still_moment
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
+_ATTEMPTS = 4  # FUSE tells the stats of a moment ago; people save a file twice
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Signature = tuple[tuple[str, int, int, int, int, int, int], ...]
@@ -83,6 +84,16 @@ def scan(place: Place, limits: Limits, sink: Sink | None = None) -> Scan:
         signature=tuple(walk.signature),
         hard_linked=tuple(walk.hard_linked),
     )
+
+
+def scan_when_still(place: Place, limits: Limits) -> Scan:
+    """Read one target whole, again while it moves under the reader; the same errors as ``scan``, but not at once."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return scan(place, limits)
+        except ChangedWhileReadError:
+            continue
+    return scan(place, limits)
 
 
 def still_the_same(seen: Scan, limits: Limits) -> bool:

@@ -38,12 +38,10 @@ from stravinsky_rollback_mcp.disk.git import head_digest
 from stravinsky_rollback_mcp.disk.journal import JournalFile
 from stravinsky_rollback_mcp.disk.lock import exclusive
 from stravinsky_rollback_mcp.disk.place import Place, locate
-from stravinsky_rollback_mcp.disk.scan import Scan, scan
+from stravinsky_rollback_mcp.disk.scan import Scan, scan_when_still
 from stravinsky_rollback_mcp.disk.store import Store
 from stravinsky_rollback_mcp.disk.updates import UpdatesFile
 from stravinsky_rollback_mcp.errors import Code, RollbackError
-
-_SCAN_ATTEMPTS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,19 +230,16 @@ class Desk:
         return {place.target.id: self._look_at(place) for place in places}
 
     def _look_at(self, place: Place) -> Scan:
-        error: Exception | None = None
-        for _ in range(_SCAN_ATTEMPTS):
-            try:
-                return scan(place, self.config.limits)
-            except RollbackError as refusal:
-                return scan(replace(place, refusal=refusal), self.config.limits)
-            except ChangedWhileReadError as moved:
-                error = moved
-        raise RollbackError(
-            Code.UNSTABLE_SOURCE,
-            f"{error} changed each time it was read.",
-            "wait until whatever writes there is done, then try again.",
-        ) from error
+        try:
+            return scan_when_still(place, self.config.limits)
+        except RollbackError as refusal:
+            return scan_when_still(replace(place, refusal=refusal), self.config.limits)
+        except ChangedWhileReadError as error:
+            raise RollbackError(
+                Code.UNSTABLE_SOURCE,
+                f"{error} changed each time it was read.",
+                "wait until whatever writes there is done, then try again.",
+            ) from error
 
     def git_head(self) -> str:
         """Where the project's git repository stands, see ``head_digest``."""
