@@ -39,16 +39,16 @@ def _changed(above: str, old: Mapping[str, object], new: Mapping[str, object]) -
             yield here
         elif isinstance(old[name], dict) and isinstance(new[name], dict):
             yield from _changed(here, cast("Mapping[str, object]", old[name]), cast("Mapping[str, object]", new[name]))
-        elif not _is_same(old[name], new[name]):
+        elif not is_same(old[name], new[name]):
             yield here
 
 
-def _is_same(one: object, other: object) -> bool:
+def is_same(one: object, other: object) -> bool:
     """Whether two JSON values are the same; Python alone would say that true is 1."""
     if isinstance(one, dict) and isinstance(other, dict):
         old, new = cast("dict[str, object]", one), cast("dict[str, object]", other)
-        return old.keys() == new.keys() and all(_is_same(value, new[name]) for name, value in old.items())
+        return old.keys() == new.keys() and all(is_same(value, new[name]) for name, value in old.items())
     if isinstance(one, list) and isinstance(other, list):
         first, second = cast("list[object]", one), cast("list[object]", other)
-        return len(first) == len(second) and all(map(_is_same, first, second))
+        return len(first) == len(second) and all(map(is_same, first, second))
     return isinstance(one, bool) == isinstance(other, bool) and one == other

@@ -32,14 +32,14 @@ def load(content: bytes | None) -> Settings | None:
         return TOO_DEEP
     if not isinstance(value, dict):
         return None
-    return cast("Settings", value) if _is_shallow(cast("object", value)) else TOO_DEEP
+    return cast("Settings", value) if is_shallow(cast("object", value)) else TOO_DEEP
 
 
 def _refuse_constant(word: str) -> object:
     raise ValueError(f"{word} is not JSON")
 
 
-def _is_shallow(value: object) -> bool:
+def is_shallow(value: object) -> bool:
     """Whether comparing and encoding the value is safe from the recursion limit."""
     level = [value]
     for _ in range(MAX_DEPTH):
