@@ -7,8 +7,9 @@ The way through the house, in one direction only::
 ``errors``   the one error, and the one table of its codes
 ``core``     the rules, pure: ``model`` (the values), ``components`` (what is protected), ``policy`` (what may be
              set), ``names``, ``times``,
-             ``tar``, ``codec`` (every format on disk, both ways), ``diff``, ``selection``, ``plan``, ``history`` (undo
-             and redo), ``security_changes`` (what asks first), ``outcome`` (what the use cases return)
+             ``tar``, ``codec`` (every format on disk, both ways), ``diff``, ``selection``, ``pointer`` and ``splice``
+             (one key of a file), ``plan``, ``history`` (undo and redo), ``security_changes`` (what asks first),
+             ``outcome`` (what the use cases return)
 ``disk``     synchronous I/O: ``atomic`` (the only writer), ``lock``, ``place`` and ``scan`` (live targets) with
              ``content`` and ``stillness``, ``archive``, ``store`` (backups), ``updates``, ``stage``, ``swap`` and
              ``retire`` (one target's change), ``journal``, ``execute`` (all, or none), ``ending`` (taken back,
@@ -16,7 +17,8 @@ The way through the house, in one direction only::
              ``audit_chain`` and ``audit_index``
 ``config``   the only reader of environment, home and ``config.json``
 ``service``  one async method per use case; ``desk`` owns clock, ids and the ways in; ``stored`` tells which backups
-             exist; ``backup``, ``intent`` (planning), ``restore``, ``reading`` and ``audit`` are the use cases
+             exist; ``look``, ``parts`` and ``intent`` plan; ``backup``, ``restore``, ``reading`` and ``audit`` are
+             the use cases
 ``schema``   pydantic arguments and results, for the server and for ``--json``
 ``server``   MCP over stdio; ``cli`` the terminal twin
 

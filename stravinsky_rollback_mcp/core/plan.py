@@ -6,7 +6,7 @@ it, ``disk/execute.py`` carries it out, and its id binds what was shown to what 
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from stravinsky_rollback_mcp.core.codec.text import to_json
@@ -38,6 +38,7 @@ class Step:
     ``stored`` (in backup ``version``) holds the bytes of every file in ``from_backup``; all other files are those of
     the live tree. ``carried`` lies in the live tree, is in no backup, and moves over untouched. ``retired`` are scripts
     that go once the settings which name them have changed; ``stays`` are scripts that settings outside the plan name.
+    ``content``, when not None, are the bytes of the one file: made for this plan, and in no backup.
     """
 
     target: Target
@@ -49,6 +50,7 @@ class Step:
     carried: tuple[Skipped, ...]
     retired: tuple[Entry, ...] = ()
     stays: tuple[str, ...] = ()
+    content: bytes | None = None
 
     @property
     def staged(self) -> Tree:
@@ -61,7 +63,7 @@ class Step:
         return tuple(
             entry
             for entry in self.desired.entries
-            if entry.type is EntryType.FILE and entry.path not in self.from_backup
+            if entry.type is EntryType.FILE and entry.path not in self.from_backup and self.content is None
         )
 
     @property
@@ -112,12 +114,7 @@ def step(
     Raises ``unsupported_file_type`` when the live target is not what its kind says, or when something that no backup
     holds stands where an entry must go: overwriting it would lose it.
     """
-    if live.state is TargetState.NOT_RECORDED:
-        raise RollbackError(
-            Code.UNSUPPORTED_FILE_TYPE,
-            f"{target.path} is {live.skipped[0].reason}, which no backup can hold.",
-            "move it away by hand, then try again.",
-        )
+    _require_recorded(target, live)
     wanted = _wanted(live, stored.tree, only)
     old = {entry.path: entry for entry in live.entries}
     stays = tuple(path for path in sorted(named.outside) if _is_script(old, path) and path not in wanted)
@@ -141,6 +138,39 @@ def step(
         retired=tuple(retired.values()),
         stays=tuple(path for path in stays if path in wanted),
     )
+
+
+def step_with(target: Target, live: Tree, version: str, stored: StoredTarget, content: bytes, *, mtime_ns: int) -> Step:
+    """The step that gives a live file another content, made from a backup's and its own; mode and links stay.
+
+    Raises ``unsupported_file_type`` when the live target is no plain file.
+    """
+    _require_recorded(target, live)
+    sha256 = hashlib.sha256(content).hexdigest()
+    entries = [
+        replace(entry, sha256=sha256, size_bytes=len(content), mtime_ns=mtime_ns)
+        for entry in live.entries
+        if entry.sha256 != sha256
+    ]
+    return Step(
+        target=target,
+        live=live,
+        desired=present(entries, live.skipped) if entries else live,
+        version=version,
+        stored=stored,
+        from_backup=frozenset(),
+        carried=(),
+        content=content,
+    )
+
+
+def _require_recorded(target: Target, live: Tree) -> None:
+    if live.state is TargetState.NOT_RECORDED:
+        raise RollbackError(
+            Code.UNSUPPORTED_FILE_TYPE,
+            f"{target.path} is {live.skipped[0].reason}, which no backup can hold.",
+            "move it away by hand, then try again.",
+        )
 
 
 def _is_script(live: Mapping[str, Entry], path: str) -> bool:

@@ -30,13 +30,17 @@ class Roots:
 
 def named_scripts(contents: Iterable[bytes | None], roots: Roots) -> frozenset[str]:
     """The absolute paths that the commands in settings files name; they need not exist."""
+    return frozenset(path for content in contents for path in scripts_in(load(content) or {}, roots))
+
+
+def scripts_in(settings: Settings, roots: Roots) -> frozenset[str]:
+    """The absolute paths that the commands in settings name; they need not exist."""
     found: set[str] = set()
-    for content in contents:
-        for command, arguments in _commands(load(content) or {}):
-            for word in (*_words(command, has_arguments=bool(arguments)), *arguments):
-                path = _path(word, roots)
-                if path is not None:
-                    found.add(path)
+    for command, arguments in _commands(settings):
+        for word in (*_words(command, has_arguments=bool(arguments)), *arguments):
+            path = _path(word, roots)
+            if path is not None:
+                found.add(path)
     return frozenset(found)
 
 

@@ -1,43 +1,59 @@
 """Which part of the configuration a caller means by a path."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core.model import Kind, Target, View
 from stravinsky_rollback_mcp.core.names import path_problem, shown
+from stravinsky_rollback_mcp.core.pointer import Pointer, parse
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One target, or one path below it (``path`` empty: the whole target)."""
+    """One target, one path below it (``path`` empty: the whole target), or one key of a file (``pointer``)."""
 
     target: Target
     path: str
+    pointer: Pointer | None = None
 
 
-def parts_of(only: Iterable[str], view: View, exists: Callable[[Part], bool]) -> tuple[Part, ...]:
+def parts_of(
+    only: Iterable[str], view: View, exists: Callable[[Part], bool], *, with_keys: bool = False
+) -> tuple[Part, ...]:
     """The parts that paths name; a folder above several targets names them all.
 
     A path is absolute, begins with ``~/``, or is relative to a root; a relative one must exist (live or in the
-    backup, says ``exists``) below one root only, else ``ambiguous``. Raises ``invalid_argument`` for what is no such
-    path and ``not_found`` for what no target holds.
+    backup, says ``exists``) below one root only, else ``ambiguous``. Behind the name of a JSON file, ``#`` begins a
+    JSON pointer, where the caller can do something ``with_keys``. Raises ``invalid_argument`` for what is no such path
+    and ``not_found`` for what no target holds.
     """
     chosen: list[Part] = []
     for text in only:
-        for part in _parts(text, view, exists):
-            if part not in chosen:
-                chosen.append(part)
+        part = _key(text, view, exists)
+        if part is not None and not with_keys:
+            raise RollbackError(
+                Code.INVALID_ARGUMENT,
+                "a single key of a file cannot be asked for here.",
+                "leave out # and what follows.",
+            )
+        for found in (part,) if part is not None else _parts(text, view, exists):
+            if found not in chosen:
+                chosen.append(found)
     return tuple(chosen)
 
 
+def _key(text: str, view: View, exists: Callable[[Part], bool]) -> Part | None:
+    """The key of a file that is meant, if one is; other names may hold a ``#`` of their own."""
+    path, mark, pointer = text.partition("#")
+    files = [target for target in view.targets if target.kind is Kind.FILE and target.path.endswith(".json")]
+    if not mark or path.rpartition("/")[2] not in {target.path.rpartition("/")[2] for target in files}:
+        return None
+    found = _parts(path, view, exists)[0]
+    return replace(found, pointer=parse(pointer)) if found.target in files else None
+
+
 def _parts(text: str, view: View, exists: Callable[[Part], bool]) -> tuple[Part, ...]:
-    if "#" in text:
-        raise RollbackError(
-            Code.INVALID_ARGUMENT,
-            "`only` names a part of a settings file, which this version cannot bring back by itself.",
-            "name the whole file, without # and what follows.",
-        )
     if text.startswith("/"):
         full = text.rstrip("/")
         return _at(text, full, view)

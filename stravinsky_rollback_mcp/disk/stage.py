@@ -14,7 +14,7 @@ _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def stage(step: Step, live: str, slot: str, archive_path: str, files: Files) -> None:
-    """Build the desired tree at ``slot``: bytes from the archive, or linked from the ``live`` tree where equal.
+    """Build the desired tree at ``slot``: bytes from the archive or the plan, or linked from the ``live`` tree.
 
     The archive is verified whole before the first byte is written. Nothing is durable yet when this returns.
     """
@@ -22,6 +22,13 @@ def stage(step: Step, live: str, slot: str, archive_path: str, files: Files) -> 
         archive.verify(archive_path, step.stored)
     if step.target.kind is Kind.FILE:
         entry = step.desired.entries[0]
+        if step.content is not None:
+            writer = _EntryWriter(slot, entry, files, None)
+            try:
+                writer.write(step.content)
+            finally:
+                writer.close()
+            return
         archive.unpack(archive_path, step.stored, lambda _: _EntryWriter(slot, entry, files, None))
         return
     files.make_folder(slot, PRIVATE_FOLDER)

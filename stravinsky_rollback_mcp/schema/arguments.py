@@ -52,7 +52,9 @@ class ListBackupsArguments(Arguments):
 
 class RollbackToArguments(Arguments):
     version: str = Field(description="From list_backups")
-    only: list[str] = Field([], description="Paths to bring back, e.g. hooks/guard.py; all when omitted")
+    only: list[str] = Field(
+        [], description="Paths, e.g. hooks/a.py, or ~/.claude/settings.json#/hooks for one key; all when omitted"
+    )
     scope: Literal["user", "project"] | None = None
     accept: list[str] = Field([], description="The lines of confirm_required that the person agreed to, verbatim")
     plan_id: str | None = Field(None, description="From dry_run: do exactly that or refuse")

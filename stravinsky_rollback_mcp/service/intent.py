@@ -1,23 +1,20 @@
 """Deciding what a rollback, undo or redo means here: gather, then plan. Nothing is changed."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from stravinsky_rollback_mcp.core import history
 from stravinsky_rollback_mcp.core import plan as planning
 from stravinsky_rollback_mcp.core.components import is_settings
 from stravinsky_rollback_mcp.core.history import EDITS, NOTHING_KNOWN
-from stravinsky_rollback_mcp.core.model import EventType, Scope, Target, TargetState
+from stravinsky_rollback_mcp.core.model import EventType, Scope, TargetState
 from stravinsky_rollback_mcp.core.outcome import Undone
 from stravinsky_rollback_mcp.core.plan import Plan, Step
 from stravinsky_rollback_mcp.core.security_changes import SettingsChange, security_changes
-from stravinsky_rollback_mcp.core.selection import Part, parts_of
-from stravinsky_rollback_mcp.disk.content import read_file
-from stravinsky_rollback_mcp.disk.store import Opened
-from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import Desk
-from stravinsky_rollback_mcp.service.look import Look, steps_of
-from stravinsky_rollback_mcp.service.selectors import Goal, goal_of
+from stravinsky_rollback_mcp.service.look import Look, live_file
+from stravinsky_rollback_mcp.service.parts import steps_to
+from stravinsky_rollback_mcp.service.selectors import goal_of
 from stravinsky_rollback_mcp.service.stored import known_file, matching_version, stored_file
 from stravinsky_rollback_mcp.service.walk import Stride, stride
 
@@ -51,7 +48,7 @@ def intend_rollback(
 ) -> Intent:
     """What bringing back the state that a version or selector names, or part of it, would do."""
     goal = goal_of(desk, look, version)
-    steps = _steps_to(desk, look, goal, only, scope)
+    steps = steps_to(desk, look, goal, only, scope)
     arguments = {"version": goal.version, "since": goal.since_seq, "only": sorted(only), "scope": scope}
     return Intent(
         plan=_plan(desk, look, operation, steps, arguments, look.known.timeline, goal.since_seq),
@@ -108,81 +105,6 @@ def _name_of(state: history.KnownState) -> str:
     return "edit" if state.event_type in EDITS else state.event_type.value.lower()
 
 
-def _steps_to(desk: Desk, look: Look, goal: Goal, only: tuple[str, ...], scope: Scope | None) -> tuple[Step, ...]:
-    if goal.opened is not None:
-        _require_same_place(desk, goal.opened, scope)
-    recorded = {
-        target_id: (version, stored)
-        for target_id, (version, stored) in goal.targets.items()
-        if target_id in look.seen
-        and stored.tree.state is not TargetState.NOT_RECORDED
-        and (scope is None or stored.scope is scope)
-    }
-
-    def exists(part: Part) -> bool:
-        stored = recorded.get(part.target.id)
-        trees = [look.seen[part.target.id].tree] + ([] if stored is None else [stored[1].tree])
-        return any(entry.path == part.path for tree in trees for entry in tree.entries)
-
-    chosen: dict[str, list[str] | None] = {}
-    for part in _parts(desk, goal.name, only, scope, exists):
-        if part.target.id not in recorded:
-            raise _excluded(desk, goal.name, part.target)
-        if part.path and not exists(part):
-            raise RollbackError(
-                Code.NOT_FOUND,
-                f"{desk.shown(f'{part.target.path}/{part.path}')} is neither live nor in {goal.name}.",
-                "see list_backups with `path`.",
-            )
-        below = chosen.setdefault(part.target.id, [])
-        if below is not None:
-            below.append(part.path)
-    if not only:
-        chosen = dict.fromkeys(recorded)
-    return steps_of(desk, look, recorded, chosen, chosen)
-
-
-def _parts(
-    desk: Desk, name: str, only: tuple[str, ...], scope: Scope | None, exists: Callable[[Part], bool]
-) -> tuple[Part, ...]:
-    """What `only` names within the scope."""
-    inside = tuple(target for target in desk.view.targets if scope is None or target.scope is scope)
-    try:
-        return parts_of(only, replace(desk.view, targets=inside), exists)
-    except RollbackError as error:
-        if scope is None or error.code is not Code.NOT_FOUND:
-            raise
-        parts_of(only, desk.view, exists)  # raises again where the path is nowhere at all
-        raise _excluded(desk, name) from error
-
-
-def _excluded(desk: Desk, name: str, target: Target | None = None) -> RollbackError:
-    what = "a path that `scope` excludes" if target is None else desk.shown_target(target)
-    return RollbackError(
-        Code.SCOPE_MISMATCH, f"{name} cannot bring back {what}.", "choose another path, scope or version."
-    )
-
-
-def _require_same_place(desk: Desk, opened: Opened, scope: Scope | None) -> None:
-    """A backup goes back to where it was taken, never to another project or person."""
-    manifest = opened.manifest
-    if manifest.user_root != desk.view.user_root and scope is not Scope.PROJECT:
-        raise RollbackError(
-            Code.SCOPE_MISMATCH,
-            f"backup {manifest.version} is of another user root, {desk.shown(manifest.user_root)}.",
-            "set CLAUDE_CONFIG_DIR to that folder, or choose another backup.",
-        )
-    has_project = any(target.scope is Scope.PROJECT for target in manifest.targets)
-    is_other = manifest.project != desk.view.project
-    if (has_project and is_other and scope is not Scope.USER) or (scope is Scope.PROJECT and not has_project):
-        where = "no project" if manifest.project is None else desk.shown(manifest.project)
-        raise RollbackError(
-            Code.SCOPE_MISMATCH,
-            f"backup {manifest.version} is of {where}, not of this project.",
-            "call again with scope `user` for the user scope alone, or go to that project.",
-        )
-
-
 def _foreign_lines(desk: Desk, steps: Iterable[Step], known: history.Timeline, since_seq: int) -> tuple[str, ...]:
     """One line for each other project whose session changed what these steps take back."""
     wanted = {
@@ -216,12 +138,10 @@ def _changes_settings(step: Step) -> bool:
 
 
 def _settings_change(desk: Desk, look: Look, step: Step) -> SettingsChange:
-    after = None
-    if step.desired.state is TargetState.PRESENT:
+    after = step.content
+    if after is None and step.desired.state is TargetState.PRESENT:
         after = stored_file(desk, step.version, step.stored)
-    before = None
-    if step.live.state is TargetState.PRESENT:
-        before = read_file(look.places[step.target.id].resolved, desk.config.limits.max_file_size_bytes)
+    before = live_file(desk, look, step.target.id)
     here = look.known.timeline.current
     digest = "" if here is None else here.digests.get(step.target.id, "")
     known = None if digest == step.live.digest else known_file(desk, look.known, step.target.id, digest)

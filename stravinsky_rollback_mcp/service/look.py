@@ -53,59 +53,77 @@ def in_order(desk: Desk, target_ids: Iterable[str]) -> list[str]:
     return [target.id for target in ordered if target.id in wanted]
 
 
+def live_file(desk: Desk, look: Look, target_id: str) -> bytes | None:
+    """The bytes of a live file target, None when it is not there."""
+    if look.seen[target_id].tree.state is not TargetState.PRESENT:
+        return None
+    return read_file(look.places[target_id].resolved, desk.config.limits.max_file_size_bytes)
+
+
 def steps_of(
     desk: Desk,
     look: Look,
     sources: Mapping[str, tuple[str, StoredTarget]],
-    chosen: Mapping[str, list[str] | None],
+    chosen: Mapping[str, Iterable[str] | None],
     covered: Container[str],
+    made: Mapping[str, bytes] | None = None,
 ) -> tuple[Step, ...]:
     """The steps that bring the chosen targets, or the paths below them, to what the sources hold.
 
-    ``covered`` are the targets of which it is meant what they will be; scripts that other settings name stay. Raises
-    the refusal of a target that cannot be looked at, and those of ``plan.step``.
+    ``covered`` are the targets of which it is meant what they will be; scripts that other settings name stay, and those
+    that the contents ``made`` for files name. Raises the refusal of a target that cannot be looked at, and those of
+    ``plan.step``.
     """
-    scripts = _scripts(desk, look, covered)
-    steps: list[Step] = []
-    for target_id in in_order(desk, chosen):
-        refusal = look.places[target_id].refusal
-        if refusal is not None:
-            hint = f"{refusal.hint} `scope` and `only` restore the rest without it."
-            raise RollbackError(refusal.code, refusal.message, hint)
-        steps.append(
-            planning.step(
-                target_of(desk, target_id),
-                look.seen[target_id].tree,
-                *sources[target_id],
-                chosen[target_id],
-                scripts[target_id],
-            )
-        )
-    return tuple(steps)
+    made = made or {}
+    scripts = _scripts(desk, look, covered, made)
+    mtime_ns = round(desk.moment().timestamp() * 1_000_000) * 1000
+
+    def step(target_id: str) -> Step:
+        require_in_sight(look, target_id)
+        target, tree = target_of(desk, target_id), look.seen[target_id].tree
+        if target_id in made:
+            return planning.step_with(target, tree, *sources[target_id], made[target_id], mtime_ns=mtime_ns)
+        return planning.step(target, tree, *sources[target_id], chosen[target_id], scripts[target_id])
+
+    return tuple(step(target_id) for target_id in in_order(desk, (*chosen, *made)))
 
 
-def _scripts(desk: Desk, look: Look, covered: Container[str]) -> dict[str, Named]:
+def require_in_sight(look: Look, target_id: str) -> None:
+    """Raise the refusal of a target that cannot be looked at."""
+    refusal = look.places[target_id].refusal
+    if refusal is not None:
+        hint = f"{refusal.hint} `scope` and `only` restore the rest without it."
+        raise RollbackError(refusal.code, refusal.message, hint)
+
+
+def _scripts(desk: Desk, look: Look, covered: Container[str], made: Mapping[str, bytes]) -> dict[str, Named]:
     """Which paths below each target the live settings name as scripts; settings that are not covered will stay."""
-    roots = Roots(home=desk.view.home, project=desk.view.project or desk.view.home)
-    limit = desk.config.limits.max_file_size_bytes
     contents = [
-        (target_id, read_file(look.places[target_id].resolved, limit))
+        (target_id, live_file(desk, look, target_id))
         for target_id, seen in look.seen.items()
-        if is_settings(seen.place.target) and seen.tree.state is TargetState.PRESENT
+        if is_settings(seen.place.target)
     ]
+    limit = desk.config.limits.max_file_size_bytes
     for target_id, place in look.places.items():
         if is_settings(place.target) and place.refusal is not None and place.refusal.code is Code.NEEDS_ATTENTION:
             for path in desk.half_done(place):
                 with suppress(RollbackError, ChangedWhileReadError):  # most of them are not there
                     contents.append((target_id, read_file(path, limit)))
-    live = named_scripts((content for _, content in contents), roots)
-    outside = named_scripts((content for name, content in contents if name not in covered), roots)
+    staying = [content for name, content in contents if name not in covered]
+    live = named_scripts((content for _, content in contents), roots_of(desk))
+    outside = named_scripts([*staying, *made.values()], roots_of(desk))
     return {
-        target_id: Named(live=_below(place, live), outside=_below(place, outside))
+        target_id: Named(live=below(place, live), outside=below(place, outside))
         for target_id, place in look.places.items()
     }
 
 
-def _below(place: Place, paths: frozenset[str]) -> frozenset[str]:
+def roots_of(desk: Desk) -> Roots:
+    """What the expansions in commands stand for here."""
+    return Roots(home=desk.view.home, project=desk.view.project or desk.view.home)
+
+
+def below(place: Place, paths: frozenset[str]) -> frozenset[str]:
+    """Those of some absolute paths that lie in a target, relative to it."""
     tops = {f"{place.target.path}/", f"{place.resolved}/"}
     return frozenset(path[len(top) :] for path in paths for top in tops if path.startswith(top))

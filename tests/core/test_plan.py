@@ -1,6 +1,8 @@
 """Plans against a model of what is meant: the chosen part as in the backup, all else as it is, nothing lost."""
 
+import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given
@@ -239,6 +241,28 @@ def test_a_target_that_cannot_be_looked_at_is_not_overwritten() -> None:
 
 
 # --- plans and what is shown of them -------------------------------------------------------------------------------
+
+
+@given(st.binary(max_size=9), modes)
+def test_a_content_that_was_made_replaces_the_bytes_alone(content: bytes, mode: int) -> None:
+    """Mode stays; what is the same already is no change and keeps its time."""
+    entry = Entry(
+        path="",
+        type=EntryType.FILE,
+        mode=mode,
+        size_bytes=3,
+        sha256=hashlib.sha256(b"old").hexdigest(),
+        mtime_ns=1,
+    )
+    live = present([entry])
+    for made, is_change in ((content, content != b"old"), (b"old", False)):
+        step = planning.step_with(SETTINGS, live, "v1", stored(ABSENT, SETTINGS), made, mtime_ns=2)
+        wanted = replace(entry, sha256=hashlib.sha256(made).hexdigest(), size_bytes=len(made), mtime_ns=2)
+        assert step.desired.entries == ((wanted if is_change else entry),)
+        assert (step.is_change, step.kept, step.from_backup, step.content) == (is_change, (), frozenset(), made)
+    with pytest.raises(RollbackError) as refused:
+        planning.step_with(SETTINGS, not_recorded("a FIFO"), "v1", stored(ABSENT, SETTINGS), content, mtime_ns=2)
+    assert refused.value.code is Code.UNSUPPORTED_FILE_TYPE
 
 
 def plan_id(

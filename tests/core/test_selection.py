@@ -107,7 +107,7 @@ def test_one_scope_is_never_ambiguous() -> None:
     [
         *("", "/", "//", ".", "..", "./hooks", "../.claude/hooks", "hooks//a.py", "hooks/../settings.json"),
         *("/home/u/.claude/../.ssh/id_rsa", "~/../u/.claude", "/home/u/.claude//hooks", "hooks/a\0.py", "x" * 256),
-        *("~/.claude/settings.json#/hooks", "settings.json#", "#"),
+        *("~/.claude/settings.json#", "~/.claude/settings.json#hooks", "~/.claude/settings.json#/a~2"),
     ],
 )
 def test_what_is_no_plain_path_is_an_invalid_argument(text: str) -> None:
@@ -125,6 +125,39 @@ def test_what_is_no_plain_path_is_an_invalid_argument(text: str) -> None:
 def test_what_is_not_protected_is_not_found(text: str) -> None:
     """A name that only begins like a target's is not below it; a file holds nothing."""
     assert code(text, exists=nothing) is Code.NOT_FOUND
+
+
+def keys(*texts: str, exists: Callable[[Part], bool] = everything) -> list[tuple[str, str, object]]:
+    """The chosen parts as (target id, path, pointer)."""
+    parts = parts_of(texts, VIEW, exists, with_keys=True)
+    return [(part.target.id, part.path, part.pointer) for part in parts]
+
+
+def test_a_key_of_a_settings_file_stands_behind_its_name() -> None:
+    """contract, `only`: a JSON pointer behind `#`, wherever the file's name is understood."""
+    wanted = [("user.settings", "", ("hooks", "PreToolUse"))]
+    assert keys("~/.claude/settings.json#/hooks/PreToolUse") == wanted
+    assert keys("/home/u/.claude/settings.json#/hooks/PreToolUse") == wanted
+    assert keys("settings.json#/hooks/PreToolUse", exists=only("user.settings")) == wanted
+    assert keys(".claude/settings.local.json#/a~1b/#") == [("project.local_settings", "", ("a/b", "#"))]
+    with pytest.raises(RollbackError) as refused:
+        keys("settings.json#/hooks")
+    assert refused.value.code is Code.AMBIGUOUS
+
+
+def test_a_key_is_refused_where_only_files_can_be_asked_for() -> None:
+    """A list of backups does not pretend to know in which of them a key changed."""
+    assert code("~/.claude/settings.json#/hooks") is Code.INVALID_ARGUMENT
+
+
+def test_a_number_sign_in_another_name_is_a_part_of_it() -> None:
+    """Files may be called so, also below a folder, and also like the settings."""
+    names = ("~/.claude/hooks/c#.py", "~/.claude/commands/#1/fix.md", "~/.claude/hooks/settings.json#/a")
+    assert keys(*names) == [
+        ("user.hooks", "c#.py", None),
+        ("user.commands", "#1/fix.md", None),
+        ("user.hooks", "settings.json#/a", None),
+    ]
 
 
 def test_a_refusal_says_what_could_have_been_chosen() -> None:

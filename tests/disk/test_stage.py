@@ -100,6 +100,17 @@ def test_everything_comes_back_from_nothing(world: World) -> None:
     assert world.fingerprint() == before
 
 
+def test_bytes_made_for_a_plan_are_written_with_the_live_mode(world: World) -> None:
+    """One key of a file comes back: what no backup holds is staged from the plan, the file's mode is the live one."""
+    path = world.home / ".claude" / "settings.json"
+    path.write_text('{"a": 2, "b": 1.10}\n', encoding="utf-8")
+    path.chmod(0o604)
+    only = ("~/.claude/settings.json#/a",)
+    world.run(world.service().rollback_to(PERSON, version="v1", only=only, consent=Consent()))
+    assert path.read_text(encoding="utf-8") == '{"a": 1, "b": 1.10}\n'
+    assert stat.S_IMODE(path.stat().st_mode) == 0o604
+
+
 def test_unchanged_files_are_linked_and_never_written(world: World) -> None:
     """The same inode before and after (design of the store, The swap); others are new ones."""
     hooks = hooks_of(world)

@@ -168,6 +168,7 @@ class World:
     home: Path = field(init=False)
     project: Path = field(init=False)
     store: Path = field(init=False)
+    fresh: tuple[str, ...] = ()  # files that an operation makes anew: their time is its own
     _runner: asyncio.Runner = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -210,14 +211,15 @@ class World:
     def fingerprint(self) -> Fingerprint:
         """Everything below home and project but the store: types, modes, bytes, links and times.
 
-        Times of the folders that hold targets are left out: a swap changes them.
+        Times of the folders that hold targets are left out, since a swap changes them, and those of ``fresh`` files.
         """
         found: Fingerprint = {}
         for top in (self.home, self.project):
             _walk(str(top), found, skip=str(self.store.parent))
         parents = {str(self.home), str(self.project), *(os.path.dirname(path) for path in self.places())}
+        timeless = parents | set(self.fresh)
         return {
-            path: (kind, mode, content, 0 if path in parents else mtime)
+            path: (kind, mode, content, 0 if path in timeless else mtime)
             for path, (kind, mode, content, mtime) in found.items()
         }
 
@@ -471,6 +473,28 @@ def before_retirement(world: World) -> None:
     )
 
 
+def before_key(world: World) -> None:
+    """An installer took the hooks out of the settings and put keys of its own there; a script went with them."""
+    settings = world.home / ".claude" / "settings.json"
+    plant(
+        world,
+        {
+            "home": {
+                ".claude": {
+                    "hooks": {"guard.py": guard("one"), "same.py": "same\n"},
+                    "settings.json": File(hooked("~/.claude/hooks/guard.py"), 0o600),
+                }
+            },
+            "project": {".claude": {}},
+        },
+    )
+    _backed_up(world)
+    (world.home / ".claude" / "hooks" / "guard.py").unlink()
+    (world.home / ".claude" / "hooks" / "new.py").write_text("new\n", encoding="utf-8")
+    settings.write_text(SETTINGS_TWO, encoding="utf-8")
+    world.fresh = (str(settings),)
+
+
 SITUATIONS: Mapping[str, tuple[Callable[[World], None], str]] = {
     "rollback": (before_rollback, "rollback"),
     "rich rollback": (before_rich_rollback, "rollback"),
@@ -480,6 +504,7 @@ SITUATIONS: Mapping[str, tuple[Callable[[World], None], str]] = {
     "rollback that brings all back": (before_bringing_back, "rollback"),
     "rollback that removes": (before_removal, "rollback"),
     "rollback that retires guards": (before_retirement, "rollback"),
+    "rollback of one key": (before_key, "key"),
     "backup": (before_rollback, "backup"),
 }
 
@@ -517,6 +542,7 @@ ACTS: Mapping[str, Act] = {
     "backup": lambda service, _: service.create_backup(PERSON, version="v9", note="crash me"),
     "rollback": rollback(),
     "only": rollback("~/.claude/hooks/guard.py"),
+    "key": rollback("~/.claude/settings.json#/hooks"),
     "undo": lambda service, consent: service.undo(PERSON, consent=consent),
     "redo": lambda service, consent: service.redo(PERSON, consent=consent),
 }

@@ -1,0 +1,67 @@
+"""A client of the server, in memory: what a host does, from a plain test that reads top to bottom.
+
+The client runs in a thread of its own, so a test may touch files between two calls.
+"""
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mcp_types as types
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from mcp import Client
+
+from stravinsky_rollback_mcp import config
+from stravinsky_rollback_mcp.server import RollbackServer
+
+ERAS = ("auto", "legacy")  # the protocol of 2026, which asks by its results, and the handshake before it
+
+
+class Session:
+    """Claude Code in one project, as far as these tools see it."""
+
+    def __init__(self, portal: BlockingPortal, client: Client) -> None:
+        self.portal = portal
+        self.client = client
+
+    def raw(self, tool: str, arguments: Mapping[str, Any]) -> types.CallToolResult:
+        """One call, whatever comes of it."""
+        return self.portal.call(self.client.call_tool, tool, dict(arguments))
+
+    def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """The result of a call that succeeds."""
+        result = self.raw(tool, arguments)
+        assert not result.is_error, result.content
+        assert result.structured_content is not None
+        return result.structured_content
+
+    def refused(self, tool: str, **arguments: Any) -> str:
+        """The text of a call that is refused."""
+        result = self.raw(tool, arguments)
+        assert result.is_error, result.structured_content
+        (block,) = result.content
+        assert isinstance(block, types.TextContent)
+        return block.text
+
+    def code(self, tool: str, **arguments: Any) -> str:
+        """The code with which a call is refused."""
+        return self.refused(tool, **arguments).partition(":")[0]
+
+    def events(self, **asked: Any) -> list[dict[str, Any]]:
+        """The audit's records, newest first."""
+        return self.call("query_audit", **asked)["events"]
+
+
+@contextmanager
+def session_in(home: Path, project: Path, *, era: str = "auto", **client: Any) -> Generator[Session]:
+    """A session of a person in a project; ``client`` are options of the SDK's client, callbacks for one."""
+    loaded = config.load({"HOME": str(home), "CLAUDE_PROJECT_DIR": str(project)}, for_terminal=False)
+    server = RollbackServer(loaded)
+    with start_blocking_portal() as portal:
+        connection = portal.wrap_async_context_manager(Client(server.protocol, mode=era, **client))
+        opened = connection.__enter__()
+        try:
+            yield Session(portal, opened)
+        finally:
+            connection.__exit__(None, None, None)  # an error passed in here would come out in groups of groups
