@@ -37,8 +37,8 @@ def scripts_in(settings: Settings, roots: Roots) -> frozenset[str]:
     """The absolute paths that the commands in settings name; they need not exist."""
     found: set[str] = set()
     for command, arguments in _commands(settings):
-        for word in (*_words(command, has_arguments=bool(arguments)), *arguments):
-            path = _path(word, roots)
+        for word in (*words_of(command, has_arguments=bool(arguments)), *arguments):
+            path = path_of(word, roots)
             if path is not None:
                 found.add(path)
     return frozenset(found)
@@ -62,7 +62,8 @@ def _commands(settings: Settings) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield command, ()
 
 
-def _words(command: str, *, has_arguments: bool) -> list[str]:
+def words_of(command: str, *, has_arguments: bool) -> list[str]:
+    """The words of a command as a shell parts them, operators by themselves; a command with ``args`` is one word."""
     if has_arguments:
         return [command]
     lexer = shlex.shlex(command[:_MAX_COMMAND], posix=True, punctuation_chars=True)
@@ -75,7 +76,8 @@ def _words(command: str, *, has_arguments: bool) -> list[str]:
         return command[:_MAX_COMMAND].replace('"', " ").replace("'", " ").split()
 
 
-def _path(word: str, roots: Roots) -> str | None:
+def path_of(word: str, roots: Roots) -> str | None:
+    """The absolute path that a word names; None for a word without a slash, and where an expansion hides it."""
     if _UNKNOWN.search(_VARIABLE.sub("", word)):  # in the word alone: a folder's own name may hold any of these
         return None
     values = {"HOME": roots.home, "CLAUDE_PROJECT_DIR": roots.project}

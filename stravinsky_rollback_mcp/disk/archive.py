@@ -6,7 +6,7 @@ file is stored as it is. The reader accepts exactly what the manifest lists, in 
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -138,6 +138,30 @@ def unpack(path: str, stored: StoredTarget, place: Callable[[Entry], Writer | No
         source.finish()
     finally:
         source.close()
+
+
+class _Kept:
+    """A writer that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes] = []
+
+    def write(self, chunk: bytes) -> None:
+        self.chunks.append(chunk)
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+
+def contents(path: str, stored: StoredTarget, wanted: Collection[str]) -> dict[str, bytes]:
+    """The bytes of some files in an archive, which is checked whole on the way. The same errors as ``verify``."""
+    kept: dict[str, _Kept] = {}
+
+    def place(entry: Entry) -> Writer | None:
+        return kept.setdefault(entry.path, _Kept()) if entry.path in wanted else None
+
+    unpack(path, stored, place)
+    return {name: b"".join(writer.chunks) for name, writer in kept.items()}
 
 
 def _unpack_members(source: "_Source", stored: StoredTarget, place: Callable[[Entry], Writer | None]) -> None:

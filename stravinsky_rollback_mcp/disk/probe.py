@@ -1,11 +1,16 @@
 """Looking at the machine for the checks: room, permissions, locks. Nothing is changed, nothing of the user's is run."""
 
+import contextlib
 import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, read_file
+from stravinsky_rollback_mcp.errors import RollbackError
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _POLL_SECONDS = 0.05
@@ -79,3 +84,31 @@ def _upwards(path: str) -> Iterator[str]:
         if path == os.path.dirname(path):
             return
         path = os.path.dirname(path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What stands at a path, links followed; ``content`` is None for what is no readable file of bearable size."""
+
+    is_file: bool
+    mode: int
+    content: bytes | None
+
+
+def look_at(path: str, limit_bytes: int) -> Looked | None:
+    """What stands at a path outside all that is protected; None where nothing does."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    is_file = stat.S_ISREG(status.st_mode)
+    content = None
+    if is_file:
+        with contextlib.suppress(RollbackError, ChangedWhileReadError, OSError):
+            content = read_file(os.path.realpath(path), limit_bytes)
+    return Looked(is_file=is_file, mode=stat.S_IMODE(status.st_mode), content=content)
+
+
+def sh_is_dash() -> bool:
+    """Whether ``sh`` here is dash, which ends differently from bash when a script is missing."""
+    return os.path.basename(os.path.realpath("/bin/sh")) == "dash"

@@ -10,6 +10,7 @@ from stravinsky_rollback_mcp.core.checks import (
     disk_space,
     file_locks,
     file_permissions,
+    hooks_syntax,
     previous_backup,
     settings_schema,
     version_consistency,
@@ -29,6 +30,7 @@ CHECKS: Mapping[str, Check] = {
         backup_capacity,
         previous_backup,
         settings_schema,
+        hooks_syntax,
         version_consistency,
     )
 }

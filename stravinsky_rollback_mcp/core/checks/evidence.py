@@ -3,9 +3,12 @@
 ``disk/probe.py`` gathers it, the checks only read it. A part that nobody looked at is empty, and then nothing is found.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 
 from stravinsky_rollback_mcp.core.model import Scope
+from stravinsky_rollback_mcp.core.scripts import Roots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,8 +16,42 @@ class SettingsText:
     """One settings file that is there; ``path`` is shown as people see it, here as everywhere."""
 
     scope: Scope
+    component: str
     path: str
     content: bytes
+
+
+class ScriptState(StrEnum):
+    """What stands at the path that a command names."""
+
+    ABSENT = "absent"
+    FILE = "file"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Syntax:
+    """What the parser of one language says of a script; ``line`` is where it stopped."""
+
+    is_good: bool
+    line: int | None = None
+    imports: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """One path that a command names, as it is or would be.
+
+    ``shebang`` is the plain name of the interpreter in its first line, empty without one, and ``?`` for one that is
+    not known here. ``syntax`` holds what was parsed, by language; what no parser could judge is not in it.
+    """
+
+    path: str
+    state: ScriptState
+    is_readable: bool = False
+    is_executable: bool = False
+    shebang: str = ""
+    syntax: Mapping[str, Syntax] = field(default_factory=dict[str, Syntax])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +120,16 @@ class Evidence:
     """Everything that the checks look at.
 
     ``is_restore`` is set for what a backup would bring back: what Claude Code merely passes over is then no error.
+    ``scripts`` are keyed by absolute path, ``shell_lines`` by the command as it stands in settings. ``sh_is_dash``
+    tells how this machine's ``sh`` ends when its script is missing: dash with 2, bash with 127.
     """
 
     is_restore: bool = False
+    roots: Roots = Roots(home="", project="")  # noqa: RUF009 - a frozen value
     settings: tuple[SettingsText, ...] = ()
+    scripts: Mapping[str, Script] = field(default_factory=dict[str, Script])
+    shell_lines: Mapping[str, Syntax] = field(default_factory=dict[str, Syntax])
+    sh_is_dash: bool = False
     spaces: tuple[Space, ...] = ()
     denied: tuple[Denied, ...] = ()
     locked: tuple[Locked, ...] = ()

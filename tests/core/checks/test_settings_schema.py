@@ -14,7 +14,7 @@ from stravinsky_rollback_mcp.core.model import Effect, Finding, Scope, Severity
 
 def found(content: bytes, *, is_restore: bool = False) -> tuple[Finding, ...]:
     """What the check says of one file."""
-    file = SettingsText(scope=Scope.USER, path="~/.claude/settings.json", content=content)
+    file = SettingsText(scope=Scope.USER, component="settings", path="~/.claude/settings.json", content=content)
     return check(Evidence(settings=(file,), is_restore=is_restore))
 
 

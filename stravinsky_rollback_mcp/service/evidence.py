@@ -1,0 +1,213 @@
+"""Gathering what the checks judge: settings, the scripts that they name, the machine and the store."""
+
+import posixpath
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+
+from stravinsky_rollback_mcp.core.checks import hooks_syntax, settings_schema
+from stravinsky_rollback_mcp.core.checks.evidence import (
+    Capacity,
+    Denied,
+    Evidence,
+    Locked,
+    Script,
+    ScriptState,
+    SettingsText,
+    Space,
+    StoredHealth,
+    Syntax,
+)
+from stravinsky_rollback_mcp.core.components import is_settings
+from stravinsky_rollback_mcp.core.invocations import program_of
+from stravinsky_rollback_mcp.core.model import BackupKind, EntryType, TargetState, Tree
+from stravinsky_rollback_mcp.core.scripts import Roots
+from stravinsky_rollback_mcp.core.settings import load
+from stravinsky_rollback_mcp.disk import probe, syntax
+from stravinsky_rollback_mcp.errors import RollbackError
+from stravinsky_rollback_mcp.service.desk import Desk
+from stravinsky_rollback_mcp.service.look import Look
+from stravinsky_rollback_mcp.service.picture import Found, Picture
+from stravinsky_rollback_mcp.service.stored import backups_of_view, open_authentic, recorded
+
+_MEGABYTE = 1 << 20
+_PERCENT = 100
+_MAX_SCRIPTS = 500  # parsed in one look: bounds the work on hostile settings
+_READABLE, _EXECUTABLE = 0o444, 0o111
+_SHEBANG = re.compile(rb"#![ \t]*(\S+)(?:[ \t]+(?:-S[ \t]+)?(\S+))?")
+
+
+def configuration(desk: Desk, picture: Picture, *, is_restore: bool) -> Evidence:
+    """The part of the evidence that is in the configuration itself, live or not."""
+    roots = Roots(home=desk.view.home, project=desk.view.project or desk.view.home)
+    settings = _settings(desk, picture)
+    hooks = [
+        hook
+        for file in settings
+        if not settings_schema.is_dropped(file.content)
+        for hook in hooks_syntax.hooks_of(load(file.content) or {}, roots)
+    ]
+    named = {path for hook in hooks for path in (hook.runs.script, *hook.runs.others) if path is not None}
+    found = picture.look_up(sorted(named)[:_MAX_SCRIPTS])
+    shebangs = {path: _shebang(item.content or b"") for path, item in found.items()}
+    wanted = {
+        (path, language)
+        for hook in hooks
+        for path in [hook.runs.script]
+        if path is not None and path in found
+        for language in (
+            hooks_syntax.languages_of(hook.runs) if hook.runs.program else (hooks_syntax.parsed_as(shebangs[path]),)
+        )
+    }
+    lines = sorted({hook.command for hook in hooks if hooks_syntax.is_worth_parsing(hook)})[:_MAX_SCRIPTS]
+    parsed = _parsed(found, sorted(wanted), lines)
+    return Evidence(
+        is_restore=is_restore,
+        roots=roots,
+        settings=settings,
+        scripts={path: _script(path, found.get(path), shebangs.get(path, ""), parsed) for path in named},
+        shell_lines={line: parsed["", line] for line in lines if ("", line) in parsed},
+        sh_is_dash=probe.sh_is_dash(),
+    )
+
+
+def _settings(desk: Desk, picture: Picture) -> tuple[SettingsText, ...]:
+    """The settings files that are there, the one that counts most last."""
+    return tuple(
+        SettingsText(
+            scope=holding.target.scope,
+            component=holding.target.component,
+            path=desk.shown_target(holding.target),
+            content=content,
+        )
+        for target_id, holding in picture.holdings.items()
+        if is_settings(holding.target) and holding.tree.state is TargetState.PRESENT
+        for content in picture.contents(target_id, [""]).values()
+    )
+
+
+def _shebang(content: bytes) -> str:
+    """The plain name of the interpreter in the first line; ``?`` for one that is not known here."""
+    found = _SHEBANG.match(content)
+    if found is None:
+        return ""
+    words = [word.decode("utf-8", "replace") for word in found.groups() if word]
+    word = words[1] if posixpath.basename(words[0]) == "env" and len(words) > 1 else words[0]
+    return program_of(word) or "?"
+
+
+def _parsed(
+    found: Mapping[str, Found], wanted: list[tuple[str, str]], lines: list[str]
+) -> dict[tuple[str, str], Syntax]:
+    """What parsers say of scripts, by (path, language), and of shell lines, by ("", line)."""
+    keys: list[tuple[str, str]] = []
+    sources: list[syntax.Source] = []
+    for path, language in wanted:
+        content = found[path].content
+        if language and content is not None:
+            keys.append((path, language))
+            sources.append(syntax.Source(language=language, content=content))
+    for line in lines:
+        keys.append(("", line))
+        sources.append(syntax.Source(language="bash", content=line.encode("utf-8", "surrogatepass")))
+    return {
+        key: Syntax(is_good=said.is_good, line=said.line, imports=said.imports)
+        for key, said in zip(keys, syntax.parse(sources), strict=True)
+        if said is not None
+    }
+
+
+def _script(path: str, found: Found | None, shebang: str, parsed: Mapping[tuple[str, str], Syntax]) -> Script:
+    if found is None:
+        return Script(path=path, state=ScriptState.ABSENT)
+    return Script(
+        path=path,
+        state=ScriptState.FILE if found.is_file else ScriptState.OTHER,
+        is_readable=bool(found.mode & _READABLE) and found.content is not None,
+        is_executable=bool(found.mode & _EXECUTABLE),
+        shebang=shebang,
+        syntax={language: said for (owner, language), said in parsed.items() if owner == path},
+    )
+
+
+# -- the machine ----------------------------------------------------------------------------------------------------
+
+
+def spaces(desk: Desk, look: Look, trees: dict[str, Tree]) -> tuple[Space, ...]:
+    """The store's file system, which takes a backup of all that is live, and those on which ``trees`` are staged."""
+    live = [seen.tree for seen in look.seen.values()]
+    wanted = [(desk.store.root, live)]
+    wanted += [(look.places[target_id].resolved, [tree]) for target_id, tree in trees.items()]
+    found: dict[int, Space] = {}
+    for path, needed in wanted:
+        room = probe.room(path)
+        before = found.get(room.device)
+        found[room.device] = Space(
+            path=desk.shown(room.path) if before is None else before.path,
+            free_bytes=room.free_bytes,
+            free_inodes=room.free_inodes,
+            needed_bytes=sum(tree.size_bytes for tree in needed) + (0 if before is None else before.needed_bytes),
+            needed_inodes=sum(len(tree.entries) for tree in needed) + (0 if before is None else before.needed_inodes),
+            threshold_bytes=desk.config.policy.safety.disk_space_threshold_mb * _MEGABYTE,
+        )
+    return tuple(found.values())
+
+
+def denied(desk: Desk, look: Look, trees: Iterable[str]) -> tuple[Denied, ...]:
+    """The folders in which a restore of these targets could not replace something."""
+    found: list[Denied] = []
+    for target_id in trees:
+        place, live = look.places[target_id], look.seen[target_id].tree
+        folders = [posixpath.dirname(place.resolved)] if live.state is not TargetState.NOT_RECORDED else []
+        folders += [
+            posixpath.join(place.resolved, entry.path) for entry in live.entries if entry.type is EntryType.DIRECTORY
+        ]
+        found.extend(
+            Denied(scope=place.target.scope, path=desk.shown(folder), is_readable=True)
+            for folder in folders
+            if not probe.can_replace_in(folder)
+        )
+    return tuple(found)
+
+
+def locked(desk: Desk, look: Look, *, wait_seconds: float) -> tuple[Locked, ...]:
+    """The files of all targets on which another program holds a lock, after waiting that long."""
+    scopes = {
+        posixpath.join(look.places[target_id].resolved, entry.path).rstrip("/"): look.places[target_id].target.scope
+        for target_id, seen in look.seen.items()
+        for entry in seen.tree.entries
+        if entry.type is EntryType.FILE
+    }
+    held = probe.held_by_others(scopes, wait_seconds=wait_seconds)
+    return tuple(Locked(scope=scopes[path], path=desk.shown(path)) for path in held)
+
+
+# -- the store ------------------------------------------------------------------------------------------------------
+
+
+def capacity(desk: Desk, look: Look) -> Capacity:
+    """How full the store is."""
+    policy = desk.config.policy.backup
+    own = [record for _, record in backups_of_view(desk, look.known)]
+    return Capacity(
+        named_backups=sum(1 for record in own if recorded(record, "kind") == BackupKind.MANUAL),
+        max_named_backups=policy.max_versions,
+        pinned_backups=0,
+        stored_bytes=desk.store.size_bytes(),
+        max_stored_bytes=policy.max_total_size_mb * _MEGABYTE,
+    )
+
+
+def sample_of_backups(desk: Desk, look: Look) -> tuple[StoredHealth, ...]:
+    """The newest backup, and as many more at random as ``backup.spot_check_percentage`` asks for, read back whole."""
+    versions = [version for version, _ in backups_of_view(desk, look.known)]
+    count = len(versions) * desk.config.policy.backup.spot_check_percentage // _PERCENT
+    chosen = versions[:1] + secrets.SystemRandom().sample(versions[1:], min(count, len(versions[1:])))
+    return tuple(StoredHealth(version=version, problems=_problems(desk, look, version)) for version in chosen)
+
+
+def _problems(desk: Desk, look: Look, version: str) -> tuple[str, ...]:
+    try:
+        return tuple(desk.store.verify(open_authentic(desk, look.known, version)))
+    except RollbackError as error:
+        return (f"{error.code}: {error.message}",)
