@@ -38,6 +38,7 @@ def rollback() -> None:
 def to(terminal: Terminal, *, version: str, only: tuple[str, ...], scope: str | None, dry_run: bool, yes: bool) -> None:
     """Bring the configuration back to what backup VERSION holds.
 
+    Instead of a name: @previous, an age such as @24h, or @2026-11-23T09:00:00Z.
     All of it or nothing. What is replaced is backed up first; `undo` takes the rollback back.
     """
 
@@ -49,6 +50,22 @@ def to(terminal: Terminal, *, version: str, only: tuple[str, ...], scope: str | 
 
     asked = {"version": version, "only": list(only), "scope": scope}
     _restore(terminal, "rollback_to", asked, perform, dry_run=dry_run, yes=yes)
+
+
+@rollback.command(epilog=example("rollback auto v1 --yes"))
+@click.argument("version")
+@with_consent
+@with_terminal
+def auto(terminal: Terminal, *, version: str, dry_run: bool, yes: bool) -> None:
+    """Bring everything back to backup VERSION from a script, and record it as an automatic rollback."""
+    _restore(
+        terminal,
+        "roll_back_automatically",
+        {"version": version},
+        lambda service, caller, consent: service.roll_back_automatically(caller, version=version, consent=consent),
+        dry_run=dry_run,
+        yes=yes,
+    )
 
 
 @click.command(epilog=example("undo --dry-run"))

@@ -53,7 +53,7 @@ def _commit(folder: str, ref: str) -> str:
         if commit:
             return commit
     packed = _text(f"{folders[-1]}/packed-refs", _MAX_PACKED_BYTES)
-    return next((line for line in packed.splitlines() if line.endswith(f" {ref}")), "")
+    return next((line.partition(" ")[0] for line in packed.splitlines() if line.endswith(f" {ref}")), "")
 
 
 def _text(path: str, limit_bytes: int = _MAX_BYTES) -> str:

@@ -51,7 +51,7 @@ class ListBackupsArguments(Arguments):
 
 
 class RollbackToArguments(Arguments):
-    version: str = Field(description="From list_backups")
+    version: str = Field(description="From list_backups, or @previous, @24h, @2026-11-23T09:00:00Z")
     only: list[str] = Field(
         [], description="Paths, e.g. hooks/a.py, or ~/.claude/settings.json#/hooks for one key; all when omitted"
     )

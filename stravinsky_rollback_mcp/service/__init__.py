@@ -111,6 +111,15 @@ class RollbackService:
             lambda: restore.rollback_to(self._desk, caller, version, only, scope, consent),
         )
 
+    async def roll_back_automatically(self, caller: Caller, *, version: str, consent: Consent) -> Restored:
+        """As ``rollback_to`` of everything, but recorded as what a script did."""
+        return await self._do(
+            caller,
+            "roll_back_automatically",
+            {"version": version, "consent": consent},
+            lambda: restore.roll_back_automatically(self._desk, caller, version, consent),
+        )
+
     async def undo(self, caller: Caller, *, consent: Consent) -> Restored:
         """Take back the last thing that happened to this configuration."""
         return await self._do(caller, "undo", {"consent": consent}, lambda: restore.undo(self._desk, caller, consent))

@@ -45,6 +45,14 @@ def rollback_to(
     return _restore(desk, caller, lambda look: intend_rollback(desk, look, version, only, scope), consent)
 
 
+def roll_back_automatically(desk: Desk, caller: Caller, version: str, consent: Consent) -> Restored:
+    """Bring everything in view to what a backup recorded, because a program and not a person found it broken."""
+    operation = EventType.AUTO_ROLLBACK
+    return _restore(
+        desk, caller, lambda look: intend_rollback(desk, look, version, (), None, operation=operation), consent
+    )
+
+
 def undo(desk: Desk, caller: Caller, consent: Consent) -> Restored:
     """Take back the last thing that happened to this configuration."""
     return _restore(desk, caller, lambda look: intend_walk(desk, look, EventType.UNDO), consent)
