@@ -632,3 +632,68 @@ def test_a_session_in_the_home_folder_has_one_scope(session_in: Open, home: Path
         session.call("undo")
         session.call("redo")
         assert live.state() == good
+
+
+# --- selectors -----------------------------------------------------------------------------------------------------
+
+
+def test_a_selector_names_the_backup_that_it_stood_for(session: Session, live: Live) -> None:
+    """@previous is what undo would bring, @TIME the newest backup of then; the result says which version that was."""
+    assert session.code("rollback_to", version="@previous") == "not_found"
+    session.call("create_backup", version="v1")
+    v1 = live.state()
+    assert session.code("rollback_to", version="@previous") == "not_found"
+    live.edit("hooks/notify.sh", "x")
+    preview = session.call("rollback_to", version="@previous", dry_run=True)
+    assert (preview["to_version"], preview["changes"][0]["modified"]) == ("v1", ["notify.sh"])
+    assert "v1 (@previous)" in preview["summary"]
+    created = session.call("list_backups")["backups"][0]["created_at"]
+    for text in ("@24h", "@1999-01-01T00:00:00Z"):
+        refused = session.refused("rollback_to", version=text)
+        assert refused.startswith("not_found: ")
+        assert f"@{created}" in refused
+    assert session.code("rollback_to", version="@yesterday") == "invalid_argument"
+    done = session.call("rollback_to", version=f"@{created}", plan_id=preview["plan_id"])
+    assert (live.state(), done["to_version"]) == (v1, "v1")
+
+
+# --- what else was going on ----------------------------------------------------------------------------------------
+
+
+def test_a_moved_head_of_git_is_mentioned(session: Session, live: Live) -> None:
+    """History 5: the project's files may differ because of a checkout, which undo would tear apart."""
+    git = live.project.parent / ".git"
+    build(
+        git, {"HEAD": "ref: refs/heads/main\n", "refs": {"heads": {"main": "1" * 40 + "\n", "side": "2" * 40 + "\n"}}}
+    )
+    session.call("create_backup", version="v1")
+    (live.project / "hooks" / "format.py").write_text("edited\n", encoding="utf-8")
+    assert session.call("undo", dry_run=True)["notices"] == []
+    (git / "HEAD").write_text("ref: refs/heads/side\n", encoding="utf-8")
+    (notice,) = session.call("undo", dry_run=True)["notices"]
+    assert "checkout" in notice
+    session.call("create_backup", version="v2")
+    (notice,) = session.call("undo", dry_run=True)["notices"]
+    assert "checkout" in notice
+    events = session.call("query_audit", event_type="BACKUP_CREATED")["events"]
+    seen = {event["version"]: event["details"]["git_head"] for event in events}
+    assert seen["v1"] != seen["v2"]
+    assert all(len(head) == 64 for head in seen.values())
+    live.edit("hooks/notify.sh", "x")
+    assert session.call("undo", dry_run=True)["notices"] == []
+
+
+def test_drift_of_settings_names_the_keys(session: Session, live: Live) -> None:
+    """contract: key paths, never values; nothing for other targets."""
+    live.edit("settings.json", settings(model="opus", env={"TOKEN": "s3cret"}, permissions={"deny": ["Read(./.env)"]}))
+    session.call("create_backup", version="v1")
+    live.edit("settings.json", settings(model="opus", env={"TOKEN": "0ther"}))
+    live.edit("hooks/notify.sh", "x")
+    listed = session.call("list_backups")
+    keys = {item["target"]: item["keys"] for item in listed["current"]["drift"]}
+    assert keys == {"user.settings": ["/env/TOKEN", "/permissions"], "user.hooks": []}
+    assert "s3cret" not in json.dumps(listed)
+    assert "0ther" not in json.dumps(listed)
+    live.edit("settings.json", "{")
+    (item,) = [item for item in session.call("list_backups")["current"]["drift"] if item["target"] == "user.settings"]
+    assert item["keys"] == []

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from stravinsky_rollback_mcp.core.codec import creation as creation_codec
 from stravinsky_rollback_mcp.core.model import AuditRecord, EventType, StoredTarget
 from stravinsky_rollback_mcp.core.selectors import selector_of
 from stravinsky_rollback_mcp.disk.store import Opened
@@ -105,13 +106,21 @@ def _newest_at(desk: Desk, known: Known, text: str, moment: str) -> str:
     """The newest intact backup of this view that was made at or before a moment. Raises ``not_found``."""
     backups = [(version, record) for version, record in backups_of_view(desk, known) if _was_live(known, record)]
     for version, record in backups:
-        if record.timestamp <= moment and _is_intact(desk, known, version):
+        if _made_at(record) <= moment and _is_intact(desk, known, version):
             return version
     hint = "list_backups shows every version." if backups else "make one with create_backup."
     if backups:
         oldest, record = backups[-1]
-        hint = f"the oldest is {oldest}, @{record.timestamp}; {hint}"
+        hint = f"the oldest is {oldest}, @{_made_at(record)}; {hint}"
     raise RollbackError(Code.NOT_FOUND, f"{text} means nothing here: no intact backup is that old.", hint)
+
+
+def _made_at(record: AuditRecord) -> str:
+    """When a backup was made, as lists show it: a moment before it was recorded."""
+    try:
+        return creation_codec.decode(record).created_at
+    except ValueError:
+        return record.timestamp
 
 
 def _was_live(known: Known, record: AuditRecord) -> bool:
