@@ -396,9 +396,11 @@ def test_a_bad_backup_is_listed_with_its_problem_and_hides_no_other(
     assert listed["bad"].created_at
     assert listed["bad"].changed == ("user.hooks",)
     before = snapshot(desk.user), snapshot(desk.project), snapshot(desk.store / "backups")
-    assert code(lambda: desk.rollback("bad")) is refusal
     assert code(lambda: desk.rollback("bad", LOOK)) is refusal
     assert (snapshot(desk.user), snapshot(desk.project), snapshot(desk.store / "backups")) == before
+    assert code(lambda: desk.rollback("bad")) is refusal
+    assert (snapshot(desk.user), snapshot(desk.project)) == before[:2]
+    assert code(lambda: desk.rollback("bad")) is refusal
     assert desk.backup("after").created
     assert desk.rollback("good").applied
 
@@ -416,7 +418,7 @@ def test_a_flipped_byte_is_found_before_anything_is_replaced(desk: Desk) -> None
     found = desk.run(partial(desk.service.verify_backups, TOOL))
     assert {backup.version: backup.status for backup in found.backups if backup.version in {"good", "bad"}} == {
         "good": BackupStatus.INTACT,
-        "bad": BackupStatus.DAMAGED,
+        "bad": BackupStatus.QUARANTINED,
     }
     assert not found.ok
 

@@ -1,7 +1,8 @@
 """The store's backups: written beside each other, published by one rename, immutable from then on.
 
 ``backups/<version>/`` holds one archive a target and ``manifest.json``. A backup exists when its manifest does; a
-folder without one is what a killed process left, and is swept by the next writer.
+folder without one is what a killed process left, and is swept by the next writer. An empty file ``pinned`` beside the
+manifest says that retention must not remove the backup.
 """
 
 import hashlib
@@ -17,13 +18,14 @@ from stravinsky_rollback_mcp.core.codec import manifest as manifest_codec
 from stravinsky_rollback_mcp.core.model import Kind, Limits, Manifest, StoredTarget, TargetState
 from stravinsky_rollback_mcp.core.names import archive_name, is_version
 from stravinsky_rollback_mcp.disk import archive
-from stravinsky_rollback_mcp.disk.atomic import PRIVATE_FOLDER, Files
+from stravinsky_rollback_mcp.disk.atomic import PRIVATE_FILE, PRIVATE_FOLDER, Files
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, read_file
 from stravinsky_rollback_mcp.disk.place import Place
 from stravinsky_rollback_mcp.disk.scan import Scan, scan, still_the_same
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 MANIFEST: Final = "manifest.json"
+_PINNED = "pinned"
 _ATTEMPTS = 4  # one, and at most three more
 
 
@@ -44,6 +46,20 @@ class Reusable:
     manifest: Manifest
 
 
+def names_in(folder: str) -> list[str]:
+    """What lies in a folder of the store, nothing when it was not made yet. Raises ``store_untrusted``."""
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RollbackError(
+            Code.STORE_UNTRUSTED,
+            f"{folder} cannot be listed: {os.strerror(error.errno or 0)}.",
+            "give yourself access to it, or choose another place with --store.",
+        ) from error
+
+
 class Store:
     """The folders under one root. Writers hold the store's lock; readers need none."""
 
@@ -52,6 +68,7 @@ class Store:
         self.backups = f"{root}/backups"
         self.recovery = f"{root}/recovery"
         self.audit = f"{root}/audit"
+        self.quarantine = f"{root}/quarantine"
         self._files = files
 
     def open(self) -> None:
@@ -64,7 +81,7 @@ class Store:
             folder = os.path.dirname(folder)
         for path in reversed(missing):
             self._files.ensure_folder(path)
-        for path in (self.root, self.backups, self.recovery, self.audit):
+        for path in (self.root, self.backups, self.recovery, self.audit, self.quarantine):
             if not os.path.lexists(path):
                 self._files.ensure_folder(path)
             self._require_private(path)
@@ -105,23 +122,11 @@ class Store:
 
     def versions(self) -> tuple[str, ...]:
         """The names of all published backups, unordered."""
-        return tuple(name for name in self._names() if is_version(name) and self._is_published(name))
+        return tuple(name for name in names_in(self.backups) if is_version(name) and self._is_published(name))
 
     def taken(self) -> frozenset[str]:
         """Every name that a new backup may not have, case-folded."""
-        return frozenset(name.casefold() for name in self._names())
-
-    def _names(self) -> list[str]:
-        try:
-            return os.listdir(self.backups)
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise RollbackError(
-                Code.STORE_UNTRUSTED,
-                f"{self.backups} cannot be listed: {os.strerror(error.errno or 0)}.",
-                "give yourself access to it, or choose another place with --store.",
-            ) from error
+        return frozenset(name.casefold() for folder in (self.backups, self.quarantine) for name in names_in(folder))
 
     def _is_published(self, name: str) -> bool:
         """Whether a folder has a manifest. One that cannot be looked into may have one, and is no leftover."""
@@ -199,7 +204,7 @@ class Store:
         self._files.sweep_temporaries(self.root)
         left = tuple(
             name
-            for name in sorted(self._names())
+            for name in sorted(names_in(self.backups))
             if is_version(name)
             and not self._is_published(name)
             and stat.S_ISDIR(os.lstat(f"{self.backups}/{name}").st_mode)
@@ -218,13 +223,38 @@ class Store:
             )
         self._files.make_folder(f"{self.backups}/{version}", PRIVATE_FOLDER)
 
-    def discard(self, version: str) -> None:
-        """Remove a backup whose making failed, at the last step even: its manifest first, so that it is not listed."""
-        self._files.remove_file(f"{self.backups}/{version}/{MANIFEST}")
-        self._files.remove_tree(f"{self.backups}/{version}")
+    def remove(self, version: str) -> None:
+        """Remove a backup, or what there is of one: durably its manifest first, so that half of it is never listed."""
+        folder = f"{self.backups}/{version}"
+        self._files.remove_file(f"{folder}/{MANIFEST}")
+        self._files.sync_folder(folder)
+        self._files.remove_tree(folder)
+        self._files.sync_folder(self.backups)
+
+    def pin(self, version: str) -> None:
+        """Mark a backup as one that retention must not remove; again is fine."""
+        path = f"{self.backups}/{version}/{_PINNED}"
+        if not self.is_pinned(version):
+            os.close(self._files.create(path, PRIVATE_FILE))
+            self._files.sync_folder(f"{self.backups}/{version}")
+
+    def unpin(self, version: str) -> None:
+        """Take the mark away; a backup without one is fine."""
+        self._files.remove_file(f"{self.backups}/{version}/{_PINNED}")
+        self._files.sync_folder(f"{self.backups}/{version}")
+
+    def is_pinned(self, version: str) -> bool:
+        """Whether retention must not remove a backup."""
+        return os.path.lexists(f"{self.backups}/{version}/{_PINNED}")
 
     def capture(
-        self, version: str, places: Sequence[Place], limits: Limits, reusable: Reusable | None
+        self,
+        version: str,
+        places: Sequence[Place],
+        limits: Limits,
+        reusable: Reusable | None,
+        *,
+        is_read_back: bool = True,
     ) -> tuple[tuple[StoredTarget, ...], tuple[Scan, ...]]:
         """Read all targets once each into archives of a backup that was begun, and read the archives back.
 
@@ -234,7 +264,9 @@ class Store:
         changed = ""
         for _ in range(_ATTEMPTS):
             try:
-                captured = [self._capture_target(version, place, limits, reusable) for place in places]
+                captured = [self._capture_target(version, place, limits) for place in places]
+                for target, _ in captured:
+                    self._settle(version, target, reusable, is_read_back=is_read_back)
             except ChangedWhileReadError as error:
                 changed = str(error)
             else:
@@ -253,9 +285,7 @@ class Store:
             "wait until whatever writes there is done, then try again.",
         )
 
-    def _capture_target(
-        self, version: str, place: Place, limits: Limits, reusable: Reusable | None
-    ) -> tuple[StoredTarget, Scan]:
+    def _capture_target(self, version: str, place: Place, limits: Limits) -> tuple[StoredTarget, Scan]:
         target = place.target
         path = f"{self.backups}/{version}/{archive_name(target.id, target.kind)}"
         writer = archive.ArchiveWriter(path, target.kind, self._files)
@@ -276,9 +306,14 @@ class Store:
             archive_size_bytes=written.size_bytes,
             tree=seen.tree,
         )
-        if is_present and not self._link_same(path, stored, reusable):
-            archive.verify(path, stored)
         return stored, seen
+
+    def _settle(self, version: str, stored: StoredTarget, reusable: Reusable | None, *, is_read_back: bool) -> None:
+        """Share a new archive with an earlier backup if they are the same, else read it back."""
+        path = self.archive_path(version, stored)
+        is_present = stored.tree.state is TargetState.PRESENT
+        if is_present and not self._link_same(path, stored, reusable) and is_read_back:
+            archive.verify(path, stored)
 
     def _link_same(self, path: str, stored: StoredTarget, reusable: Reusable | None) -> bool:
         """Replace a new archive by a link to an earlier one with the very same bytes, read back to be sure.
@@ -322,12 +357,18 @@ class Store:
         """What all backups take on disk; an archive that several of them link counts once."""
         sizes: dict[tuple[int, int], int] = {}
         for version in self.versions():
-            # Readers hold no lock: a backup may go, or be closed to us, while it is measured.
-            with suppress(OSError), os.scandir(f"{self.backups}/{version}") as entries:
-                for entry in entries:
-                    status = entry.stat(follow_symlinks=False)
-                    sizes[status.st_dev, status.st_ino] = status.st_size
+            sizes.update(self.pieces(version))
         return sum(sizes.values())
+
+    def pieces(self, version: str) -> dict[tuple[int, int], int]:
+        """The bytes of each file of a backup, by device and inode: two names of one file are one piece."""
+        found: dict[tuple[int, int], int] = {}
+        # Readers hold no lock: a backup may go, or be closed to us, while it is measured.
+        with suppress(OSError), os.scandir(f"{self.backups}/{version}") as entries:
+            for entry in entries:
+                status = entry.stat(follow_symlinks=False)
+                found[status.st_dev, status.st_ino] = status.st_size
+        return found
 
     def read_latest(self) -> tuple[latest_codec.Latest, ...]:
         """What ``latest.json`` says; nothing when it is missing or damaged: it can be written anew at any time."""

@@ -34,11 +34,11 @@ from stravinsky_rollback_mcp.service.desk import (
     Desk,
     Known,
     digests_of,
-    python_version,
     state_of,
-    system,
-    tool_version,
 )
+from stravinsky_rollback_mcp.service.program import python_version, system, tool_version
+from stravinsky_rollback_mcp.service.quarantine import put_aside, spot_check
+from stravinsky_rollback_mcp.service.retention import prune, require_room
 from stravinsky_rollback_mcp.service.stored import (
     backups_of_view,
     changed_between,
@@ -88,21 +88,23 @@ def create_backup(desk: Desk, caller: Caller, version: str | None, note: str) ->
                 return replace(_already_held(desk, caller, existing, note, notices), warnings=warnings_of(desk, seen))
         is_person = caller.made_by is MadeBy.TERMINAL
         kind = BackupKind.MANUAL if version is not None or is_person else BackupKind.AUTOMATIC
+        known, found = _set_in_order(desk, caller, known, kind)
         wish = Wish(version=version or desk.new_version("manual" if is_person else "auto"), kind=kind, note=note)
         places = desk.places()
         _require_whole(places)
         opened, seen = make_backup(desk, caller, wish, places, known)
         backup = describe(desk, opened, _changed(desk, known, digests_of(seen)), detail=False, problems=())
-        warnings = warnings_of(desk, seen)
+        pruned = prune(desk, caller, wish.version)
         size = f"{plural(backup.files, 'file')} ({plural(backup.size_bytes, 'byte')})"
+        is_read_back = desk.config.policy.backup.verify_on_creation
         return BackupCreated(
-            summary=f"Backup {backup.version} holds {size}, read back whole.",
+            summary=f"Backup {backup.version} holds {size}, {'' if is_read_back else 'not '}read back whole.",
             next_step=f"To come back to this state: rollback_to with version {backup.version}.",
-            notices=notices,
+            notices=(*notices, *found, *pruned.warnings),
             backup=backup,
             created=True,
-            pruned=(),
-            warnings=warnings,
+            pruned=pruned.versions,
+            warnings=warnings_of(desk, seen),
             audit=desk.audit.anchor(),
         )
 
@@ -117,9 +119,22 @@ def protect(desk: Desk, caller: Caller) -> bool:
         version = matching_version(desk, known, digests_of(seen))
         if version is not None and _reusable(desk, known, version) is not None:
             return False
+        known, _ = _set_in_order(desk, caller, known, BackupKind.AUTOMATIC)
         wish = Wish(version=desk.new_version("auto"), kind=BackupKind.AUTOMATIC)
         make_backup(desk, caller, wish, places, known)
+        prune(desk, caller, wish.version)
         return True
+
+
+def _set_in_order(desk: Desk, caller: Caller, known: Known, kind: BackupKind) -> tuple[Known, tuple[str, ...]]:
+    """Put aside what is damaged and make sure that there is room (``quota``); what is known then, and notices."""
+    damaged = spot_check(desk, known)
+    for version, problems in damaged.items():
+        put_aside(desk, caller, known, version, problems)
+    if damaged:
+        known = desk.known()
+    require_room(desk, known, kind, caller.made_by)
+    return known, tuple(f"Backup {version} is damaged and was put into quarantine." for version in damaged)
 
 
 def _require_whole(places: Iterable[Place]) -> None:
@@ -196,7 +211,10 @@ def make_backup(
     try:
         newest = next(iter(backups_of_view(desk, known)), None)
         reusable = _reusable(desk, known, newest[0]) if newest is not None else None
-        stored, scans = desk.store.capture(wish.version, places, desk.config.limits, reusable)
+        is_read_back = desk.config.policy.backup.verify_on_creation
+        stored, scans = desk.store.capture(
+            wish.version, places, desk.config.limits, reusable, is_read_back=is_read_back
+        )
         seen = {item.place.target.id: item for item in scans}
         user_root, project = wish.owner or (desk.view.user_root, desk.view.project)
         manifest = Manifest(
@@ -221,7 +239,7 @@ def make_backup(
     except RollbackError as error:
         with suppress(RollbackError):
             # What stays is no backup and is swept by the next writer; the first error is the one to tell.
-            desk.store.discard(wish.version)
+            desk.store.remove(wish.version)
         desk.record(_failure(desk, caller, wish, error))
         raise
     if wish.observed:

@@ -1,13 +1,10 @@
 """What every use case works at: configuration, store, audit, clock and ids, and the ways in for readers and writers."""
 
 import contextlib
-import functools
-import platform
 import secrets
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib import metadata
 
 from stravinsky_rollback_mcp.config import Config
 from stravinsky_rollback_mcp.core import history
@@ -38,6 +35,7 @@ from stravinsky_rollback_mcp.disk.git import head_digest
 from stravinsky_rollback_mcp.disk.journal import JournalFile
 from stravinsky_rollback_mcp.disk.lock import exclusive
 from stravinsky_rollback_mcp.disk.place import Place, locate
+from stravinsky_rollback_mcp.disk.quarantine import Quarantine
 from stravinsky_rollback_mcp.disk.scan import Scan, scan_when_still
 from stravinsky_rollback_mcp.disk.store import Store
 from stravinsky_rollback_mcp.disk.updates import UpdatesFile
@@ -56,12 +54,14 @@ class Caller:
 class Known:
     """What the audit says that matters to one view, read once per request.
 
-    ``unrecorded`` are folders that look like backups and that the audit never heard of.
+    ``unrecorded`` are folders that look like backups and that the audit never heard of; ``quarantined`` are the
+    backups that were put aside, by version, with the record of their creation if there is one.
     """
 
     timeline: history.Timeline
     backups: Mapping[str, AuditRecord]
     unrecorded: tuple[str, ...] = ()
+    quarantined: Mapping[str, AuditRecord | None] = field(default_factory=dict[str, AuditRecord | None])
 
 
 class Desk:
@@ -76,9 +76,14 @@ class Desk:
         self._last: tuple[tuple[AuditRecord, ...], history.Timeline] | None = None
         self.files = files
         self.store = Store(config.store, files)
-        self.audit = AuditLog(self.store.audit, files, config.policy.audit, self.store.versions)
+        self.quarantine = Quarantine(self.store.quarantine, files)
+        self.audit = AuditLog(self.store.audit, files, config.policy.audit, self._stored_versions)
         self.journal = JournalFile(self.store.recovery, files)
         self.updates = UpdatesFile(self.store.recovery, files)
+
+    def _stored_versions(self) -> tuple[str, ...]:
+        """Every backup that there is, those in quarantine included."""
+        return (*self.store.versions(), *self.quarantine.versions())
 
     @property
     def view(self) -> View:
@@ -259,7 +264,13 @@ class Desk:
         recorded = self.audit.backups()
         backups = {version: record for version, record in recorded.items() if version in existing}
         unrecorded = tuple(sorted(existing - recorded.keys()))
-        return Known(timeline=self._timeline(), backups=backups, unrecorded=unrecorded)
+        aside = (version for version in self.quarantine.versions() if version not in existing)
+        return Known(
+            timeline=self._timeline(),
+            backups=backups,
+            unrecorded=unrecorded,
+            quarantined={version: recorded.get(version) for version in aside},
+        )
 
     def _timeline(self) -> history.Timeline:
         """The history of this view, built again only when the audit has grown."""
@@ -358,22 +369,6 @@ def _is_in_git(place: Place) -> bool:
 
 
 Rescue = Callable[[Desk, Caller, Journal, JournalTarget, str], None]
-
-
-@functools.cache
-def tool_version() -> str:
-    """The version of this program, as installed."""
-    return metadata.version("stravinsky-rollback-mcp")
-
-
-def python_version() -> str:
-    """The version of the interpreter."""
-    return platform.python_version()
-
-
-def system() -> str:
-    """The operating system and its release."""
-    return f"{platform.system()} {platform.release()}"
 
 
 def digests_of(seen: Mapping[str, Scan]) -> dict[str, str]:

@@ -26,8 +26,9 @@ from stravinsky_rollback_mcp.core.outcome import (
 )
 from stravinsky_rollback_mcp.core.selection import Part, parts_of
 from stravinsky_rollback_mcp.errors import Code, RollbackError
-from stravinsky_rollback_mcp.service.desk import Desk, Known, tool_version
+from stravinsky_rollback_mcp.service.desk import Desk, Known
 from stravinsky_rollback_mcp.service.notices import current_of, notices_of
+from stravinsky_rollback_mcp.service.program import tool_version
 from stravinsky_rollback_mcp.service.selectors import version_of
 from stravinsky_rollback_mcp.service.stored import (
     as_recorded,
@@ -55,6 +56,7 @@ class Listed:
     place: int
     record: AuditRecord | None
     before: AuditRecord | None
+    is_quarantined: bool = False
 
     @property
     def changed(self) -> tuple[str, ...]:
@@ -80,7 +82,12 @@ def list_backups(
     backups = tuple(_described(desk, known, item, detail=detail) for item in page[:size])
     more = len(page) > size
     return BackupList(
-        summary=_list_summary(len(ordered), current, has_other=not all_projects and len(known.backups) > len(ordered)),
+        summary=_list_summary(
+            len(ordered),
+            current,
+            has_other=not all_projects and len(known.backups) > len(ordered),
+            quarantined=sum(item.is_quarantined for item in ordered),
+        ),
         next_step="" if ordered else "Call create_backup.",
         notices=notices_of(desk, known, seen, current),
         backups=backups,
@@ -99,14 +106,25 @@ def _ordered(desk: Desk, known: Known, *, all_projects: bool) -> list[Listed]:
     """All backups, newest first. Those that the chain does not know come last: shown, and never restored."""
     before: dict[tuple[str, str | None], AuditRecord] = {}
     found: list[Listed] = []
-    for version, record in sorted(known.backups.items(), key=lambda item: item[1].seq):
+    aside = [(version, record) for version, record in known.quarantined.items() if record is not None]
+    for version, record in sorted((*known.backups.items(), *aside), key=lambda item: item[1].seq):
         view = (record.draft.user_root, record.draft.project)
         if all_projects or is_of_view(desk, record):
-            found.append(Listed(version=version, place=record.seq, record=record, before=before.get(view)))
+            is_quarantined = version in known.quarantined
+            item = Listed(
+                version=version,
+                place=record.seq,
+                record=record,
+                before=before.get(view),
+                is_quarantined=is_quarantined,
+            )
+            found.append(item)
         before[view] = record
     found.reverse()
-    unknown = enumerate(known.unrecorded)
-    return found + [Listed(version=version, place=-place, record=None, before=None) for place, version in unknown]
+    strange = [version for version, record in known.quarantined.items() if record is None]
+    for place, version in enumerate((*known.unrecorded, *strange)):
+        found.append(Listed(version=version, place=-place, record=None, before=None, is_quarantined=version in strange))
+    return found
 
 
 def _sequence(cursor: str | None) -> int | None:
@@ -153,48 +171,54 @@ def _below(trees: Mapping[str, tuple[Entry, ...]], part: Part) -> tuple[Entry, .
     )
 
 
-def _described(desk: Desk, known: Known, item: Listed, *, detail: bool) -> Backup:
+def _described(desk: Desk, known: Known, item: Listed, *, detail: bool, is_read_back: bool = False) -> Backup:
     """A backup as callers see it, damaged ones included."""
-    found = None if item.record is None or detail else as_recorded(desk, item.record, item.version, item.changed)
+    if item.is_quarantined:
+        return _unusable(desk, item, BackupStatus.QUARANTINED, desk.quarantine.problems(item.version))
+    found = None if detail or is_read_back else as_recorded(desk, item.record, item.version, item.changed)
     if found is not None:
         return found
     try:
         opened = open_authentic(desk, known, item.version)
     except RollbackError as error:
-        return _damaged(desk, item, error)
-    return describe(desk, opened, item.changed, detail=detail, problems=())
+        is_newer = error.code is Code.UNSUPPORTED_VERSION
+        status = BackupStatus.UNSUPPORTED if is_newer else BackupStatus.DAMAGED
+        return _unusable(desk, item, status, (f"{error.code}: {error.message}",))
+    problems = desk.store.verify(opened) if is_read_back else ()
+    return describe(desk, opened, item.changed, detail=detail, problems=problems)
 
 
-def _damaged(desk: Desk, item: Listed, error: RollbackError) -> Backup:
+def _unusable(desk: Desk, item: Listed, status: BackupStatus, problems: tuple[str, ...]) -> Backup:
     """What the chain alone still says of a backup that cannot be relied on."""
     record = item.record
     details: Mapping[str, object] = {} if record is None else record.draft.details or {}
     files, size_bytes = details.get("files"), details.get("size_bytes")
     return Backup(
         version=item.version,
-        created_at="" if record is None else record.timestamp,
+        created_at="" if record is None else str(details.get("created_at", record.timestamp)),
         kind=BackupKind(str(details.get("kind", BackupKind.MANUAL))),
         made_by=MadeBy(str(details.get("made_by", MadeBy.TOOL))),
-        note="",
+        note=str(details.get("backup_note", "")),
         project=None if record is None or record.draft.project is None else desk.shown(record.draft.project),
         files=files if isinstance(files, int) else 0,
         size_bytes=size_bytes if isinstance(size_bytes, int) else 0,
         stored_bytes=0,
-        status=BackupStatus.UNSUPPORTED if error.code is Code.UNSUPPORTED_VERSION else BackupStatus.DAMAGED,
-        problems=(f"{error.code}: {error.message}",),
-        pinned=False,
+        status=status,
+        problems=problems,
+        pinned=desk.store.is_pinned(item.version),
         changed=item.changed,
         targets=None,
     )
 
 
-def _list_summary(total: int, current: Current, *, has_other: bool) -> str:
+def _list_summary(total: int, current: Current, *, has_other: bool, quarantined: int = 0) -> str:
     other = " Other projects have backups too: all_projects shows them." if has_other else ""
     if not total:
         return f"There is no backup yet, so nothing can be restored.{other}"
     live = f"equals {current.version}" if current.version is not None else "equals no backup"
     drift = f"; changed outside: {', '.join(item.path for item in current.drift)}" if current.drift else ""
-    return f"{plural(total, 'backup')}; the live configuration {live}{drift}.{other}"
+    aside = f", {quarantined} of them in quarantine" if quarantined else ""
+    return f"{plural(total, 'backup')}{aside}; the live configuration {live}{drift}.{other}"
 
 
 def show_backup(desk: Desk, version: str) -> Verified:
@@ -220,18 +244,12 @@ def verify_backups(desk: Desk, version: str | None) -> Verified:
         chosen = _ordered(desk, known, all_projects=True)
     else:
         chosen = [_one(desk, known, version_of(desk, known, version))]
-    backups: list[Backup] = []
-    for item in chosen:
-        try:
-            opened = open_authentic(desk, known, item.version)
-        except RollbackError as error:
-            backups.append(_damaged(desk, item, error))
-        else:
-            problems = desk.store.verify(opened)
-            backups.append(describe(desk, opened, item.changed, detail=False, problems=problems))
-    bad = sum(1 for backup in backups if backup.status is not BackupStatus.INTACT)
-    summary = f"{plural(len(backups), 'backup')} read back: {'all intact' if not bad else f'{bad} damaged'}."
-    return _verified(tuple(backups), summary)
+    backups = tuple(_described(desk, known, item, detail=False, is_read_back=True) for item in chosen)
+    aside = sum(1 for backup in backups if backup.status is BackupStatus.QUARANTINED)
+    bad = sum(1 for backup in backups if backup.status is not BackupStatus.INTACT) - aside
+    found = "all intact" if not bad else f"{bad} damaged"
+    summary = f"{plural(len(backups) - aside, 'backup')} read back: {found}"
+    return _verified(backups, f"{summary}; {aside} in quarantine." if aside else f"{summary}.")
 
 
 def _verified(backups: tuple[Backup, ...], summary: str) -> Verified:

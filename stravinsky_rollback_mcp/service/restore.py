@@ -1,7 +1,8 @@
 """Rollback, undo and redo: one way for all three. Look, plan, ask, keep a safety backup, execute, report."""
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core import plan as planning
@@ -26,6 +27,7 @@ from stravinsky_rollback_mcp.service.backup import Wish, make_backup, record_dri
 from stravinsky_rollback_mcp.service.desk import Caller, Desk, digests_of, state_of
 from stravinsky_rollback_mcp.service.intent import Intent, intend_rollback, intend_walk
 from stravinsky_rollback_mcp.service.look import Look, gather
+from stravinsky_rollback_mcp.service.quarantine import DAMAGE, put_aside_damaged
 from stravinsky_rollback_mcp.service.stored import held_pairs, matching_version, open_authentic
 
 
@@ -42,7 +44,7 @@ def rollback_to(
     desk: Desk, caller: Caller, version: str, only: tuple[str, ...], scope: Scope | None, consent: Consent
 ) -> Restored:
     """Bring the targets in view to what a backup recorded, or only some of them."""
-    return _restore(desk, caller, lambda look: intend_rollback(desk, look, version, only, scope), consent)
+    return _restore(desk, caller, lambda look: intend_rollback(desk, look, version, only, scope), consent, version)
 
 
 def roll_back_automatically(desk: Desk, caller: Caller, version: str, consent: Consent) -> Restored:
@@ -63,14 +65,17 @@ def redo(desk: Desk, caller: Caller, consent: Consent) -> Restored:
     return _restore(desk, caller, lambda look: intend_walk(desk, look, EventType.REDO), consent)
 
 
-def _restore(desk: Desk, caller: Caller, intend: Callable[[Look], Intent], consent: Consent) -> Restored:
+def _restore(
+    desk: Desk, caller: Caller, intend: Callable[[Look], Intent], consent: Consent, version: str = ""
+) -> Restored:
     started = time.monotonic()
     if consent.dry_run:
         look = gather(desk)
         return _report(desk, look, intend(look), started)
     with desk.writing(caller) as notices:
         look = gather(desk)
-        intent = intend(look)
+        with _putting_aside(desk, caller, look, (version,)):
+            intent = intend(look)
         intent = replace(intent, notices=(*notices, *intent.notices))
         _require_consent(intent, consent)
         if not intent.plan.changes:
@@ -78,8 +83,22 @@ def _restore(desk: Desk, caller: Caller, intend: Callable[[Look], Intent], conse
         planning.require_separate(
             {step.target.id: look.places[step.target.id].resolved for step in intent.plan.changes}
         )
-        _require_restorable(desk, intent.plan)
+        with _putting_aside(desk, caller, look, {step.version for step in intent.plan.changes if step.from_backup}):
+            _require_restorable(desk, intent.plan)
         return _apply(desk, caller, look, intent, started)
+
+
+@contextlib.contextmanager
+def _putting_aside(desk: Desk, caller: Caller, look: Look, versions: Iterable[str]) -> Generator[None]:
+    """A restore that is refused because a backup is damaged puts that backup into quarantine."""
+    try:
+        yield
+    except RollbackError as error:
+        if error.code in DAMAGE:
+            # The refusal is what the caller has to hear; what cannot be moved now is found again.
+            with contextlib.suppress(RollbackError):
+                put_aside_damaged(desk, caller, look.known, versions)
+        raise
 
 
 def _require_consent(intent: Intent, consent: Consent) -> None:

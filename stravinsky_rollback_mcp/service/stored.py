@@ -102,6 +102,8 @@ def open_authentic(desk: Desk, known: Known, version: str) -> Opened:
     Raises ``not_found``, ``manifest_invalid``, ``manifest_forged``, ``archive_mismatch``.
     """
     record = known.backups.get(version)
+    if version in known.quarantined:
+        raise in_quarantine(desk, version)
     try:
         opened = desk.store.read(version)
     except RollbackError as error:
@@ -122,6 +124,17 @@ def open_authentic(desk: Desk, known: Known, version: str) -> Opened:
     return opened
 
 
+def in_quarantine(desk: Desk, version: str) -> RollbackError:
+    """The refusal of a backup that was put aside, by the code of what was first found wrong with it."""
+    problem = desk.quarantine.problems(version)[0]
+    code = problem.partition(":")[0]
+    return RollbackError(
+        Code(code) if code in Code.__members__.values() else Code.ARCHIVE_MISMATCH,
+        f"backup {version} is in quarantine and never restored: {problem}",
+        "choose another with list_backups.",
+    )
+
+
 def not_found(desk: Desk, known: Known, version: str) -> RollbackError:
     """The refusal of a version that does not exist, with the nearest that do."""
     names = [name for name, _ in backups_of_view(desk, known)]
@@ -133,11 +146,13 @@ def not_found(desk: Desk, known: Known, version: str) -> RollbackError:
     return RollbackError(Code.NOT_FOUND, f"there is no backup {version[:64]!a}.", hint)
 
 
-def as_recorded(desk: Desk, record: AuditRecord, version: str, changed: tuple[str, ...]) -> Backup | None:
+def as_recorded(desk: Desk, record: AuditRecord | None, version: str, changed: tuple[str, ...]) -> Backup | None:
     """A backup as its record in the chain has it, without its targets and without decoding its manifest.
 
-    None when a look at its files finds anything else, or the record says too little.
+    None when a look at its files finds anything else, or there is no record that says enough.
     """
+    if record is None:
+        return None
     try:
         creation = creation_codec.decode(record)
     except ValueError:
@@ -156,7 +171,7 @@ def as_recorded(desk: Desk, record: AuditRecord, version: str, changed: tuple[st
         stored_bytes=creation.stored_bytes,
         status=BackupStatus.INTACT,
         problems=(),
-        pinned=False,
+        pinned=desk.store.is_pinned(version),
         changed=changed,
         targets=None,
     )
@@ -189,7 +204,7 @@ def describe(desk: Desk, opened: Opened, changed: tuple[str, ...], *, detail: bo
         stored_bytes=opened.stored_bytes,
         status=BackupStatus.DAMAGED if problems else BackupStatus.INTACT,
         problems=tuple(problems),
-        pinned=False,
+        pinned=desk.store.is_pinned(manifest.version),
         changed=changed,
         targets=targets if detail else None,
     )

@@ -370,7 +370,7 @@ def test_a_full_disk_leaves_no_trace_after_discarding(store: Store, live: Path, 
         backed_up(observed(store, observe), live, "v2", first)
     assert acted
     assert caught.value.code is Code.NO_SPACE
-    store.discard("v2")
+    store.remove("v2")
     assert snapshot(Path(store.root)) == before
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import queue
 import select
+import shutil
 import subprocess
 import sys
 import threading
@@ -63,11 +64,20 @@ Json = dict[str, Any]
 
 
 def everything(home: Path, project: Path) -> Snapshot:
-    """The whole home and project, but for the audit and what is only ever written anew."""
+    """The whole home and project, but for the audit and what is only ever written anew.
+
+    A damaged backup that a refusal put aside counts as where it was: it was moved whole, its bytes are what they were.
+    """
     store = b".stravinsky/rollback/"
     ours = (store + b"audit", store + b"lock", store + b"recovery", store + b"cache")
+    aside, at_home = store + b"quarantine", snapshot(home)
     return {
-        **{path: entry for path, entry in snapshot(home).items() if not path.startswith(ours)},
+        **{path: entry for path, entry in at_home.items() if not path.startswith((*ours, aside))},
+        **{
+            store + b"backups" + path.removeprefix(aside): entry
+            for path, entry in at_home.items()
+            if path.startswith(aside + b"/") and not path.endswith(b"/problem.json")
+        },
         **{b"project/" + path: entry for path, entry in snapshot(project).items()},
     }
 
@@ -283,6 +293,16 @@ class Forger:
         if is_recorded:
             self.record(forged, content)
         return forged.version
+
+    def discard(self, version: str) -> None:
+        """Take a backup away again, wherever a refusal has put it."""
+        for folder in ("backups", "quarantine"):
+            shutil.rmtree(self._root / folder / version, ignore_errors=True)
+
+    def put_back(self, version: str) -> None:
+        """Undo a quarantine by hand, as a person does who has mended the backup."""
+        (self._root / "quarantine" / version / "problem.json").unlink()
+        (self._root / "quarantine" / version).rename(self._root / "backups" / version)
 
     def record(self, forged: Manifest, content: bytes) -> None:
         """Write the record that vouches for it, as an honest server would have done."""
