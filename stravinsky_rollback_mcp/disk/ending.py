@@ -175,25 +175,27 @@ class Ending:
         for target in journal.targets if is_committed else ():
             retire(target, self._files)
         for target in journal.targets:
-            self._drop(journal, target, target.new_slot, target.old_digest if is_committed else target.new_digest)
-            self._drop(journal, target, target.old_slot, target.old_digest)
+            self._doom(journal, target, target.new_slot, target.old_digest if is_committed else target.new_digest)
+            self._doom(journal, target, target.old_slot, target.old_digest)
+        self._sync_parents(journal)
+        for slot in (slot for target in journal.targets for slot in target.slots if os.path.lexists(slot)):
+            self._files.remove_slot(slot)
         self._sync_parents(journal)
         for folder in () if is_committed else reversed(journal.made_folders):
             self._files.remove_empty_folder(folder)
             if os.path.lexists(os.path.dirname(folder)):
                 self._files.sync_folder(os.path.dirname(folder))
 
-    def _drop(self, journal: Journal, target: JournalTarget, slot: str, expected: str) -> None:
-        """Delete a slot, after its content was compared one last time.
+    def _doom(self, journal: Journal, target: JournalTarget, slot: str, expected: str) -> None:
+        """Give a slot up, after its content was compared one last time.
 
-        It gets another name first, so that a half deleted slot is never taken for one that somebody wrote into.
+        It gets another name, durably, before anything in it is deleted: what is half deleted must never be taken for
+        something that somebody wrote into.
         """
         if os.path.lexists(slot):
             if target.new_inode or not target.want_new:
                 self._rescue_unknown(journal, target, slot, expected)
             self._files.doom_slot(slot, doomed(slot))
-        if os.path.lexists(doomed(slot)):
-            self._files.remove_slot(doomed(slot))
 
     def _rescue_unknown(self, journal: Journal, target: JournalTarget, slot: str, expected: str) -> None:
         """Somebody with an open handle may have written into a tree after it was displaced: keep that."""

@@ -131,9 +131,7 @@ class Executor:
                 stage(order.step, target.resolved, target.new_slot, order.archive_path, self._files)
                 devices[os.lstat(target.new_slot).st_dev] = target.new_slot
         for slot in devices.values():
-            self._files.sync_file_system(os.path.dirname(slot))
-        for parent in sorted({os.path.dirname(target.resolved) for target in journal.targets}):
-            self._files.sync_folder(parent)
+            self._files.sync_file_system(os.path.dirname(slot))  # their names in the folders around them included
         staged: list[JournalTarget] = []
         for order, target in zip(orders, journal.targets, strict=True):
             inode = 0
