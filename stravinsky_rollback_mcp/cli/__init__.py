@@ -7,7 +7,7 @@ slow to import is imported by the command that needs it, so that ``--help`` and 
 
 import click
 
-from stravinsky_rollback_mcp.cli import audit, backup, demo, recovery, rollback, serve, status
+from stravinsky_rollback_mcp.cli import audit, backup, compare, demo, recovery, rollback, serve, status
 
 __all__ = ["main"]
 
@@ -43,6 +43,7 @@ for _command in (
     rollback.undo,
     rollback.redo,
     recovery.recovery,
+    compare.compare,
     audit.audit,
     status.status,
     demo.demo,

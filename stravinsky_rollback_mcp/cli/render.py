@@ -153,12 +153,24 @@ def _plan(console: Console, answer: RestoreResult) -> None:
     lines(console, "Not restored:", answer.warnings, "yellow")
 
 
-def _change(console: Console, change: Change) -> None:
-    totals = {"added": change.added_total, "modified": change.modified_total, "removed": change.removed_total}
-    heading = Text("\n").append(inert(change.path), style="bold").append(f"  {change.action}", style="cyan")
+def change_heading(change: Change) -> Text:
+    """Where, what, and how many paths."""
+    heading = Text().append(inert(change.path), style="bold").append(f"  {change.action}", style="cyan")
+    totals = _totals(change)
     for sign, name, style in _SIGNS:
         if totals[name]:
             heading.append(f"  {sign}{totals[name]}", style=style)
+    return heading
+
+
+def _totals(change: Change) -> dict[str, int]:
+    return {"added": change.added_total, "modified": change.modified_total, "removed": change.removed_total}
+
+
+def _change(console: Console, change: Change) -> None:
+    totals = _totals(change)
+    console.print()
+    heading = change_heading(change)
     heading.append(f"  takes effect {_EFFECT.get(change.takes_effect, change.takes_effect)}", style="dim")
     paragraph(console, heading)
     for sign, name, style in _SIGNS:

@@ -132,6 +132,24 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """What differs from ``version`` to ``other``; ``plan_id`` is None where going back is not offered."""
+
+    summary: str
+    next_step: str
+    notices: tuple[str, ...]
+    version: str
+    other: str
+    changes: tuple[Change, ...]
+    not_compared: tuple[str, ...]
+    diff: str
+    next_cursor: str | None
+    plan_id: str | None
+    security_changes: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditPage:
     """One page of the audit, newest first, and whether the whole chain is intact."""
 

@@ -270,26 +270,32 @@ def plan(
 
 def change(step: Step, home: str, atomicity: str | None) -> Change:
     """What people and models are shown of a step."""
-    found = difference(step.live, step.desired)
-    if not step.is_change:
+    return replace(
+        change_between(step.target, step.live, step.desired, home), atomicity=atomicity if step.is_change else None
+    )
+
+
+def change_between(target: Target, before: Tree, after: Tree, home: str) -> Change:
+    """What people and models are shown of a target that becomes another one."""
+    found = difference(before, after)
+    if before.digest == after.digest:
         action = "none"
-    elif step.live.state is TargetState.ABSENT:
+    elif before.state is TargetState.ABSENT:
         action = "create"
     else:
-        action = "remove" if step.desired.state is TargetState.ABSENT else "replace"
+        action = "remove" if after.state is TargetState.ABSENT else "replace"
     return Change(
-        scope=step.target.scope,
-        component=step.target.component,
-        path=shown(step.target.path, home),
+        scope=target.scope,
+        component=target.component,
+        path=shown(target.path, home),
         action=action,
-        takes_effect=BY_NAME[step.target.component].takes_effect,
+        takes_effect=BY_NAME[target.component].takes_effect,
         added=_capped(found.added),
         modified=_capped(found.modified),
         removed=_capped(found.removed),
         added_total=len(found.added),
         modified_total=len(found.modified),
         removed_total=len(found.removed),
-        atomicity=atomicity if step.is_change else None,
     )
 
 

@@ -7,15 +7,13 @@ A key of a wrong type counts as absent here; whether it makes Claude Code drop t
 check to find, and such a file is passed as ``after=None``.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from stravinsky_rollback_mcp.core.masking import command_shown, digest, escaped, shown
 from stravinsky_rollback_mcp.core.settings import TOO_DEEP, Settings, at, items, load, table, texts
-
-MAX_SHOWN_CHARACTERS = 120
 
 # Events at which a hook can refuse or hold something back (hooks reference, exit code 2 or a JSON decision): what
 # it held back passes once it is gone. At all other events a hook observes, adds context or does chores.
@@ -38,17 +36,7 @@ _KEY_HELPERS = ("apiKeyHelper", "awsAuthRefresh", "awsCredentialExport", "otelHe
 # What makes a hook handler this one; its headers, timeout, model and statusMessage may change without a word.
 _HANDLER_IDENTITY = ("type", "command", "args", "shell", "if", "url", "server", "tool", "input", "prompt")
 
-_SHELL_TOKEN = re.compile(r"""(?:"(?:\\.|[^"\\])*"?|'[^']*'?|[^\s"'])+""", re.DOTALL)
-_SCRIPT = re.compile(r"[\w.~/${}@+-]+\.(?:py|sh|bash|zsh|fish|js|mjs|cjs|ts|mts|rb|pl|php|lua|ps1|cmd|bat)", re.ASCII)
-_WORD = re.compile(r"[\w.~/${}+-]+", re.ASCII)
 _NAME_LIST = re.compile(r"[\w\-,| ]+", re.ASCII)  # other matchers are regular expressions and stay whole
-_SECRET = re.compile(
-    r"""((?:key|token|secret|passwd|password|credentials?|auth)\w{0,40}["']?\s*[=:]\s*(?:(?:bearer|basic)\s+)?)(?!\*)\S+"""
-    r"""|(\b(?:bearer|basic)\s+)\S+|(://)[^\s/@]+(?=@)"""
-    r"""|(\b(?:(?:sk|pk|rk)[-_]|(?:gh[a-z]|github_pat|npm|hf)_|glpat-|xox[a-z]-))[\w-]{8,}""",
-    re.IGNORECASE,
-)
-_LONGEST_MASKED = 2000  # bounds the work on one hostile text; what lies behind is never shown
 
 _Way = Callable[[Settings, Settings], Iterator[str]]
 
@@ -84,43 +72,14 @@ def _lines(change: SettingsChange) -> Iterator[str]:
     after = load(change.after)
     if after is TOO_DEEP:
         # Claude Code would read it although we cannot: never let that pass for harmless.
-        yield f"{_escaped(change.path)}: nested too deep to be judged"
+        yield f"{escaped(change.path)}: nested too deep to be judged"
     for way in _WAYS:
         for text in way(before, after or {}):
-            yield f"{_escaped(change.path)}: {text}"
+            yield f"{escaped(change.path)}: {text}"
 
 
 def _is_same(one: object, other: object) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)  # unlike ==, tells true from 1
-
-
-def _escaped(text: str) -> str:
-    """The text on one line, without control, bidirectional and other invisible characters, and reversible."""
-    return "".join(
-        char if char.isprintable() and char != "\\" else char.encode("unicode_escape").decode("ascii") for char in text
-    )
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-
-
-def _shown(text: str) -> str:
-    """A bounded, harmless rendering; a digest keeps apart the texts of which a part was cut or masked."""
-    masked = _SECRET.sub(r"\1\2\3\4***", text[:_LONGEST_MASKED])
-    safe = _escaped(masked)
-    if len(safe) > MAX_SHOWN_CHARACTERS:
-        return f"{safe[:MAX_SHOWN_CHARACTERS]}... [{_digest(text)}]"
-    return safe if masked == text else f"{safe} [{_digest(text)}]"
-
-
-def _command_shown(command: str, arguments: Sequence[str] = ()) -> str:
-    """The scripts that a command names, else its first word: an argument or an assignment may be a secret."""
-    tokens = _SHELL_TOKEN.findall(command[:_LONGEST_MASKED])
-    words = [token.replace('"', "").replace("'", "").strip("();&|<>") for token in tokens]
-    scripts = [word for word in (*words, *arguments) if _SCRIPT.fullmatch(word)]
-    first = words[0] if words and _WORD.fullmatch(words[0]) else "a command"
-    return _shown(" ".join(dict.fromkeys(scripts)) or first)
 
 
 def _gained(what: str, *keys: str, unless: Sequence[str] = ()) -> _Way:
@@ -128,7 +87,7 @@ def _gained(what: str, *keys: str, unless: Sequence[str] = ()) -> _Way:
 
     def way(before: Settings, after: Settings) -> Iterator[str]:
         for text in texts(at(after, keys)) - texts(at(before, keys)) - texts(at(before, unless)):
-            yield f"{what}: {_shown(text)}"
+            yield f"{what}: {shown(text)}"
 
     return way
 
@@ -152,7 +111,7 @@ def _mode_loosened(before: Settings, after: Settings) -> Iterator[str]:
     old_rank = _MODES.index(old) if old in _MODES else 0
     new_rank = _MODES.index(new) if new in _MODES else len(_MODES)
     if old != new and new_rank > old_rank:
-        yield f"default permission mode loosened: {_shown(old)} to {_shown(new)}"
+        yield f"default permission mode loosened: {shown(old)} to {shown(new)}"
 
 
 def _environment_changed(before: Settings, after: Settings) -> Iterator[str]:
@@ -163,9 +122,9 @@ def _environment_changed(before: Settings, after: Settings) -> Iterator[str]:
             continue
         verb = "added" if name not in old else "removed" if name not in new else "changed"
         if name.startswith("ANTHROPIC_") and name.endswith("BASE_URL"):
-            yield f"base URL {verb} (where prompts and credentials go): env.{_shown(name)}"
+            yield f"base URL {verb} (where prompts and credentials go): env.{shown(name)}"
         else:
-            yield f"environment variable {verb}: env.{_shown(name)}"
+            yield f"environment variable {verb}: env.{shown(name)}"
 
 
 def _key_helper_set(before: Settings, after: Settings) -> Iterator[str]:
@@ -173,7 +132,7 @@ def _key_helper_set(before: Settings, after: Settings) -> Iterator[str]:
         old, new = before.get(name), after.get(name)
         if isinstance(new, str) and new and new != old:
             verb = "changed" if isinstance(old, str) and old else "added"
-            yield f"key helper {verb}: {name}: {_command_shown(new)} [{_digest(new)}]"
+            yield f"key helper {verb}: {name}: {command_shown(new)} [{digest(new)}]"
 
 
 def _guards_removed(before: Settings, after: Settings) -> Iterator[str]:
@@ -181,8 +140,8 @@ def _guards_removed(before: Settings, after: Settings) -> Iterator[str]:
     for guard, names in _guards(before).items():
         lost = names - left.get(guard, set())
         if lost and "*" not in left.get(guard, ()):
-            matcher = _shown("|".join(sorted(lost)))
-            yield f"{guard.event} hook removed (matcher {matcher}): {guard.shown} [{_digest(guard.identity)}]"
+            matcher = shown("|".join(sorted(lost)))
+            yield f"{guard.event} hook removed (matcher {matcher}): {guard.shown} [{digest(guard.identity)}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,8 +174,8 @@ def _guard(event: str, handler: Settings) -> _Guard | None:
         return None
     identity = json.dumps([handler.get(name) for name in _HANDLER_IDENTITY], sort_keys=True)
     arguments = sorted(texts(handler.get("args")))
-    shown = _command_shown(command, arguments) if isinstance(command, str) else _shown(kind)
-    return _Guard(event=event, identity=identity, shown=shown)
+    told = command_shown(command, arguments) if isinstance(command, str) else shown(kind)
+    return _Guard(event=event, identity=identity, shown=told)
 
 
 def _matched_names(matcher: str) -> set[str]:

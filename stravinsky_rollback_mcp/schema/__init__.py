@@ -5,6 +5,7 @@
 
 from stravinsky_rollback_mcp.schema.arguments import (
     Arguments,
+    CompareArguments,
     CreateBackupArguments,
     ListBackupsArguments,
     QueryAuditArguments,
@@ -20,6 +21,7 @@ from stravinsky_rollback_mcp.schema.results import (
     Backup,
     ChainResult,
     Change,
+    CompareResult,
     CreateBackupResult,
     Current,
     Drift,
@@ -51,6 +53,8 @@ __all__ = [
     "Backup",
     "ChainResult",
     "Change",
+    "CompareArguments",
+    "CompareResult",
     "CreateBackupArguments",
     "CreateBackupResult",
     "Current",

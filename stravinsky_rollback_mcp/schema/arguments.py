@@ -50,6 +50,13 @@ class ListBackupsArguments(Arguments):
     all_projects: bool = False
 
 
+class CompareArguments(Arguments):
+    version: str | None = Field(None, description="Last known state when omitted")
+    other: str | None = Field(None, description="Live when omitted")
+    path: str | None = None
+    cursor: str | None = None
+
+
 class RollbackToArguments(Arguments):
     version: str = Field(description="From list_backups, or @previous, @24h, @2026-11-23T09:00:00Z")
     only: list[str] = Field(

@@ -132,6 +132,18 @@ class RestoreResult(Spoken):
     undone: Undone | None = Field(description="For undo and redo: what was taken back or brought again")
 
 
+class CompareResult(Spoken):
+    version: str = Field(description="What is compared: a backup, a known state, or live")
+    other: str = Field(description="With what")
+    changes: list[Change] = Field(description="From version to other, by target; only targets that differ")
+    not_compared: list[str] = Field(description="Targets that one side does not know")
+    diff: str = Field(description="Unified, *** in place of values that may be secret; binary files are only named")
+    next_cursor: str | None = Field(description="For the rest of the diff; null at the end")
+    plan_id: str | None = Field(description="Of going back to version; null where other is not live")
+    security_changes: list[str] = Field(description="What would get less safe by going back")
+    findings: list[Finding] = Field(description="What the checks say of going back")
+
+
 class ActorResult(Result):
     kind: str = Field(description="mcp_client, terminal, hook, server, or unknown for a change from outside")
     name: str = Field(description="What it calls itself")

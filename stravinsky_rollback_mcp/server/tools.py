@@ -49,6 +49,10 @@ async def _list_backups(service: "RollbackService", caller: "Caller", given: "sc
     return await _largest_page(page, given.limit, lambda result: len(result.backups))
 
 
+async def _compare(service: "RollbackService", caller: "Caller", given: "schema.CompareArguments") -> object:
+    return await service.compare(caller, version=given.version, other=given.other, path=given.path, cursor=given.cursor)
+
+
 async def _rollback_to(service: "RollbackService", caller: "Caller", given: "schema.RollbackToArguments") -> object:
     from stravinsky_rollback_mcp.service import Scope
 
@@ -131,6 +135,21 @@ TOOLS = (
         destructive=False,
         idempotent=True,
         call=_list_backups,
+    ),
+    Tool(
+        name="compare",
+        title="Compare configuration states",
+        description=(
+            "Show what differs between two states of Claude Code's configuration, like `git diff version other`, "
+            "secret values masked, and what going back would loosen. Changes nothing. Call it before rollback_to or "
+            "when something behaves differently; hand its plan_id to rollback_to."
+        ),
+        arguments="CompareArguments",
+        result="CompareResult",
+        read_only=True,
+        destructive=False,
+        idempotent=True,
+        call=_compare,
     ),
     Tool(
         name="rollback_to",

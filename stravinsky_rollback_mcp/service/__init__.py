@@ -20,6 +20,7 @@ from stravinsky_rollback_mcp.core.outcome import (
     BackupCreated,
     BackupList,
     ChainVerified,
+    Compared,
     Restored,
     Resumed,
     Status,
@@ -28,7 +29,7 @@ from stravinsky_rollback_mcp.core.outcome import (
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError
 from stravinsky_rollback_mcp.errors import Code, RollbackError
-from stravinsky_rollback_mcp.service import audit, backup, reading, restore
+from stravinsky_rollback_mcp.service import audit, backup, compare, reading, restore
 from stravinsky_rollback_mcp.service.desk import Caller, Desk
 from stravinsky_rollback_mcp.service.restore import Consent
 
@@ -91,6 +92,21 @@ class RollbackService:
         """Read one backup, or all, back whole."""
         return await self._do(
             caller, "verify_backups", {"version": version}, lambda: reading.verify_backups(self._desk, version)
+        )
+
+    async def compare(
+        self,
+        caller: Caller,
+        *,
+        version: str | None = None,
+        other: str | None = None,
+        path: str | None = None,
+        cursor: str | None = None,
+    ) -> Compared:
+        """What differs from one state to another, and what going back would be."""
+        arguments = {"version": version, "other": other, "path": path, "cursor": cursor}
+        return await self._do(
+            caller, "compare", arguments, lambda: compare.compare(self._desk, version, other, path, cursor)
         )
 
     async def rollback_to(

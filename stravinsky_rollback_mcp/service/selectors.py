@@ -1,6 +1,7 @@
 """What a caller means by a version: a backup's name, or a selector that stands for a known state."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from stravinsky_rollback_mcp.core.codec import creation as creation_codec
@@ -48,6 +49,31 @@ def goal_of(desk: Desk, look: Look, text: str) -> Goal:
         return _previous(desk, look, text)
     version = _newest_at(desk, look.known, text, selector.moment)
     return _of_version(desk, look.known, version, f"{version} ({text})")
+
+
+def last_known(desk: Desk, look: Look) -> Goal:
+    """The state at which this program last saw the configuration. Raises ``not_found`` when it never did."""
+    state = look.known.timeline.current
+    if state is None:
+        raise RollbackError(
+            Code.NOT_FOUND, "no state of this configuration is known yet.", "make a backup with create_backup."
+        )
+    version = matching_version(desk, look.known, state.digests)
+    if version is not None:
+        with suppress(RollbackError):  # a damaged one: each target may be whole in another backup
+            return _of_version(desk, look.known, version, version)
+    found = {
+        target_id: source_of(desk, look.known, target_id, digest)
+        for target_id, digest in state.digests.items()
+        if digest
+    }
+    return Goal(
+        name=f"the last known state, of {state.timestamp}",
+        version=None,
+        opened=None,
+        targets={target_id: source for target_id, source in found.items() if source is not None},
+        since_seq=state.seq,
+    )
 
 
 def version_of(desk: Desk, known: Known, text: str) -> str:

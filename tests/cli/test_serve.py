@@ -38,4 +38,5 @@ def test_serve_speaks_mcp_and_takes_its_options(project: Path) -> None:
         process.stdin.close()
         assert process.wait(30) == 0
     assert answers[0]["result"]["serverInfo"]["name"] == "config-rollback"
-    assert {tool["name"] for tool in answers[1]["result"]["tools"]} == {"create_backup", "list_backups", "query_audit"}
+    names = {tool["name"] for tool in answers[1]["result"]["tools"]}
+    assert names == {"create_backup", "list_backups", "compare", "query_audit"}
