@@ -20,7 +20,7 @@ The way through the house, in one direction only::
              exist; ``look``, ``parts`` and ``intent`` plan; ``backup``, ``restore``, ``reading`` and ``audit`` are
              the use cases
 ``schema``   pydantic arguments and results, for the server and for ``--json``
-``server``   MCP over stdio; ``cli`` the terminal twin
+``server``   MCP over stdio, ``asking`` the person; ``cli`` the terminal twin
 
 Words: a *scope* is the person's configuration (``user``) or one project's; a *component* one kind of it (hooks,
 commands, settings); a *target* one component in one scope; a *backup* an immutable record of all targets in view at

@@ -71,15 +71,19 @@ class RollbackError(Exception):
     """A refusal or failure that is shown to the caller.
 
     ``message`` says what happened and ``hint`` what to do next, both as sentences without values of settings;
-    ``lines`` are the exact lines that a ``confirm_required`` asks the caller to repeat.
+    ``lines`` are the exact lines that a ``confirm_required`` asks the caller to repeat, ``plan_id`` the plan that they
+    are about.
     """
 
-    def __init__(self, code: Code, message: str, hint: str = "", *, lines: tuple[str, ...] = ()) -> None:
-        super().__init__(code, message, hint, lines)
+    def __init__(
+        self, code: Code, message: str, hint: str = "", *, lines: tuple[str, ...] = (), plan_id: str = ""
+    ) -> None:
+        super().__init__(code, message, hint, lines, plan_id)
         self.code = code
         self.message = message
         self.hint = hint
         self.lines = lines
+        self.plan_id = plan_id
 
     def __str__(self) -> str:
         text = "\n- ".join((f"{self.code}: {self.message}", *self.lines))

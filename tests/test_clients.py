@@ -416,31 +416,34 @@ def test_a_session_backs_up_and_rolls_back(registered: ClaudeCode) -> None:
     assert configuration(registered) == before
 
 
-def test_a_model_is_shown_what_needs_consent(registered: ClaudeCode) -> None:
-    """`confirm_required` reaches the model line by line; repeating the lines applies (contract, Consent)."""
+# A hook of the person's own that answers Claude Code's forms in their place, as a scripted session may have one.
+AGREES = json.dumps(
+    {"hookSpecificOutput": {"hookEventName": "Elicitation", "action": "accept", "content": {"apply": True}}}
+)
+ANSWERING = {"hooks": {"Elicitation": [{"hooks": [{"type": "command", "command": f"echo '{AGREES}'"}]}]}}
+
+
+def test_a_model_cannot_agree_in_place_of_the_person(registered: ClaudeCode) -> None:
+    """Claude Code offers forms, also where nobody sits: `declined`, whatever is in `accept`; a hook may answer them."""
     before = configuration(registered)
     settings = registered.home / ".claude" / "settings.json"
     tightened = json.loads(settings.read_bytes())
     tightened["permissions"]["allow"].remove("Bash(git status)")
+    preview: Json = {"version": "loose", "dry_run": True}
     asked = registered.session(
         {"tool": f"{PREFIX}create_backup", "input": {"version": "loose"}},
-        {
-            "tool": f"{PREFIX}rollback_to",
-            "input": {"version": "loose"},
-            "write": {str(settings): json.dumps(tightened)},
-        },
+        {"tool": f"{PREFIX}rollback_to", "input": preview, "write": {str(settings): json.dumps(tightened)}},
         options=ALLOWED,
     )
-    refused = results_in(asked[-1])[-1]
-    assert refused.startswith("confirm_required: ")
-    assert json.loads(settings.read_bytes()) == tightened
-    lines = [line.removeprefix("- ") for line in refused.splitlines() if line.startswith("- ")]
-    assert len(lines) == 1, refused
+    lines = json.loads(results_in(asked[-1])[-1])["security_changes"]
+    assert len(lines) == 1, lines
     assert lines[0].endswith("Bash(git status)")
-    # The person has said yes.
-    agreed = registered.session(
-        {"tool": f"{PREFIX}rollback_to", "input": {"version": "loose", "accept": lines}}, options=ALLOWED
-    )
+    call: Json = {"tool": f"{PREFIX}rollback_to", "input": {"version": "loose", "accept": lines}}
+    refused = results_in(registered.session(call, options=ALLOWED)[-1])[-1]
+    assert refused.startswith("declined: nobody answered the question")
+    assert "stravinsky-rollback rollback to" in refused
+    assert json.loads(settings.read_bytes()) == tightened
+    agreed = registered.session(call, options=(*ALLOWED, "--settings", json.dumps(ANSWERING)))
     assert json.loads(results_in(agreed[-1])[-1])["applied"]
     assert configuration(registered) == before
 

@@ -9,6 +9,7 @@ import argparse
 import os
 import signal
 import sys
+from dataclasses import replace
 from importlib.metadata import version as installed_version
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -21,12 +22,14 @@ from mcp.server.stdio import stdio_server
 
 from stravinsky_rollback_mcp import config as configuration
 from stravinsky_rollback_mcp.errors import Code, RollbackError, exit_code
-from stravinsky_rollback_mcp.server.tools import TOOLS
+from stravinsky_rollback_mcp.server import asking
+from stravinsky_rollback_mcp.server.tools import TOOLS, Tool
 from stravinsky_rollback_mcp.server.wire import CappedLines, FirstReply, complain
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
 
+    from stravinsky_rollback_mcp import schema
     from stravinsky_rollback_mcp.service import Caller, RollbackService
 
 NAME = "config-rollback"
@@ -44,7 +47,7 @@ skills, rules, settings, CLAUDE.md, .mcp.json. It never touches source code: use
 - A restore was wrong: undo takes back the last thing that happened, also an edit that nobody announced; redo brings it
   again. Every restore keeps a safety backup first.
 - A result that says confirm_required lists what would become less safe. Show those lines to the person and ask. Never
-  accept on the person's behalf.
+  accept on the person's behalf. After declined, do not try again: the person was asked.
 - Read notices in each result. query_audit tells who changed or refused what, and when.
 - If hooks deny every tool, this server included, tell the person to type in a terminal:
   stravinsky-rollback rollback list, then stravinsky-rollback rollback to VERSION.
@@ -54,8 +57,16 @@ skills, rules, settings, CLAUDE.md, .mcp.json. It never touches source code: use
 class RollbackServer:
     """One server process: its configuration, its tools, and the service once something needs it."""
 
-    def __init__(self, config: configuration.Config, *, read_only: bool = False, every_tool: bool = False) -> None:
+    def __init__(
+        self,
+        config: configuration.Config,
+        *,
+        read_only: bool = False,
+        every_tool: bool = False,
+        answer_seconds: float = asking.ANSWER_SECONDS,
+    ) -> None:
         self._config = config
+        self._answer_seconds = answer_seconds
         self._tools = {
             tool.name: tool
             for tool in TOOLS
@@ -122,7 +133,7 @@ class RollbackServer:
 
     async def _call_tool(
         self, context: "ServerRequestContext[Any, Any]", params: types.CallToolRequestParams
-    ) -> types.CallToolResult:
+    ) -> types.CallToolResult | types.InputRequiredResult:
         from stravinsky_rollback_mcp import schema
 
         raw = params.arguments or {}
@@ -137,7 +148,9 @@ class RollbackServer:
         except RollbackError as error:
             return await self._refuse(caller, params.name[:64], raw, error)
         try:
-            outcome = await tool.call(self.service, caller, given)
+            outcome = await self._do(tool, caller, given, context, params)
+            if isinstance(outcome, types.CallToolResult | types.InputRequiredResult):
+                return outcome
             result = getattr(schema, tool.result).model_validate(outcome)
             return types.CallToolResult(
                 content=[types.TextContent(type="text", text=result.model_dump_json())],
@@ -155,6 +168,35 @@ class RollbackServer:
                 "call list_backups to see how things stand.",
             )
             return await self._refuse(caller, tool.name, raw, failure, incident=incident)
+
+    async def _do(
+        self,
+        tool: Tool,
+        caller: "Caller",
+        given: "schema.Arguments",
+        context: "ServerRequestContext[Any, Any]",
+        params: types.CallToolRequestParams,
+    ) -> object:
+        """What a tool does. Where the client can ask the person, nobody accepts on their behalf: they are asked."""
+        if "accept" not in type(given).model_fields or not asking.can_ask(context):
+            return await tool.call(self.service, caller, given)
+        asked = asking.answered(params) if asking.asks_by_result(context) else None
+        if asked is None:
+            try:
+                return await tool.call(self.service, caller, given.model_copy(update={"accept": []}))
+            except RollbackError as error:
+                if error.code is not Code.CONFIRM_REQUIRED:
+                    raise
+                question = error
+            if asking.asks_by_result(context):
+                return asking.question_of(tool.name, question)
+            asked = await asking.ask(context, tool.name, question, self._answer_seconds)
+        try:
+            asking.require_agreement(tool.name, asked)
+        except RollbackError as declined:
+            return await self._refuse(caller, tool.name, params.arguments or {}, declined)
+        agreed = given.model_copy(update={"accept": list(asked.lines), "plan_id": asked.plan_id})
+        return await tool.call(self.service, replace(caller, is_agreed=True), agreed)
 
     async def _refuse(
         self, caller: "Caller", operation: str, raw: dict[str, Any], error: RollbackError, *, incident: str = ""

@@ -274,7 +274,9 @@ class RollbackService:
     ) -> RollbackError:
         self._record_refusal(caller, operation, arguments, error.code)
         told = self._desk.told
-        return RollbackError(error.code, told(error.message), told(error.hint), lines=error.lines)
+        return RollbackError(
+            error.code, told(error.message), told(error.hint), lines=error.lines, plan_id=error.plan_id
+        )
 
     def _record_refusal(
         self,

@@ -44,10 +44,11 @@ from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who asks, and through which door."""
+    """Who asks, and through which door; ``is_agreed`` says that the person was asked themselves and said yes."""
 
     actor: Actor
     made_by: MadeBy
+    is_agreed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -116,6 +116,7 @@ def _require_consent(intent: Intent, consent: Consent) -> None:
             "this would make the configuration less safe, or take back another session's work.",
             "ask the person; if they agree, call again with `accept` repeating exactly these lines.",
             lines=plan.security_changes,
+            plan_id=plan.plan_id,
         )
 
 
@@ -164,7 +165,12 @@ def _apply(desk: Desk, caller: Caller, look: Look, intent: Intent, started: floa
         state=state_of(after),
         restores=intent.restores,
         details=desk.with_head(
-            {"plan_id": plan.plan_id, "safety_backup": safety, "accepted": len(plan.security_changes)}
+            {
+                "plan_id": plan.plan_id,
+                "safety_backup": safety,
+                "accepted": len(plan.security_changes),
+                "person_asked": caller.is_agreed,
+            }
         ),
     )
     desk.record(replace(outcome, status=EventStatus.STARTED, state=None, restores=None))

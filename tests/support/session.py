@@ -54,10 +54,12 @@ class Session:
 
 
 @contextmanager
-def session_in(home: Path, project: Path, *, era: str = "auto", **client: Any) -> Generator[Session]:
-    """A session of a person in a project; ``client`` are options of the SDK's client, callbacks for one."""
+def session_in(
+    home: Path, project: Path, *, era: str = "auto", answer_seconds: float = 30, **client: Any
+) -> Generator[Session]:
+    """A session of a person in a project; ``client`` are options of the SDK's client, such as its callbacks."""
     loaded = config.load({"HOME": str(home), "CLAUDE_PROJECT_DIR": str(project)}, for_terminal=False)
-    server = RollbackServer(loaded)
+    server = RollbackServer(loaded, answer_seconds=answer_seconds)
     with start_blocking_portal() as portal:
         connection = portal.wrap_async_context_manager(Client(server.protocol, mode=era, **client))
         opened = connection.__enter__()
