@@ -308,7 +308,8 @@ from stravinsky_rollback_mcp.core.model import Actor, MadeBy
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.errors import RollbackError
 from stravinsky_rollback_mcp.service import backup
-from stravinsky_rollback_mcp.service.desk import Caller, Desk, tool_version
+from stravinsky_rollback_mcp.service.desk import Caller, Desk
+from stravinsky_rollback_mcp.service.program import tool_version
 tool_version()
 
 home = sys.argv[1]

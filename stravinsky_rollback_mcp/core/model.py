@@ -145,9 +145,16 @@ class Finding:
     effect: Effect = Effect.NONE
 
 
+Attributes = tuple[tuple[str, bytes], ...]
+MAX_ATTRIBUTES_BYTES = 1 << 16  # names and values of one entry
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One name in a target's tree; the target itself is the entry with the empty path."""
+    """One name in a target's tree; the target itself is the entry with the empty path.
+
+    ``attributes`` are the extended ones that a person set (``user.``), sorted; a link has none.
+    """
 
     path: str
     type: EntryType
@@ -156,6 +163,7 @@ class Entry:
     sha256: str = ""
     link: str = ""
     mtime_ns: int = 0
+    attributes: Attributes = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

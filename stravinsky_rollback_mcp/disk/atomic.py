@@ -204,6 +204,17 @@ class Files:
         except OSError as error:
             raise failure(error, "setting the time", path) from error
 
+    def set_attribute(self, handle: int, name: str, value: bytes, path: str) -> bool:
+        """Set an extended attribute of an open file or folder; False where the file system keeps none of that kind."""
+        try:
+            self._begin("setxattr", path)
+            os.setxattr(handle, name, value)
+        except OSError as error:
+            if error.errno in (errno.ENOTSUP, errno.EOPNOTSUPP, errno.E2BIG, errno.ERANGE):
+                return False
+            raise failure(error, "setting an extended attribute", path) from error
+        return True
+
     def symlink(self, text: str, path: str, *, dir_fd: int | None = None) -> None:
         """Make a symbolic link with that text."""
         try:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core.codec.journal import Journal, JournalTarget, Phase, doomed
-from stravinsky_rollback_mcp.core.model import AuditDraft, EventStatus, EventType, Limits, Scope, Target
+from stravinsky_rollback_mcp.core.model import AuditDraft, EventStatus, EventType, Limits, Scope, Target, Tree
 from stravinsky_rollback_mcp.core.times import seconds_between
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.disk.attention import explanation, trees_of
@@ -72,11 +72,13 @@ class Ending:
 
     # -- looking ----------------------------------------------------------------------------------------------
 
+    def tree(self, target: JournalTarget, path: str) -> Tree:
+        """What lies at a path, read whole."""
+        return scan_when_still(_place(target, path), self._limits).tree
+
     def digest(self, target: JournalTarget, path: str) -> str:
         """The tree digest of what lies at a path, empty when nothing does."""
-        if not os.path.lexists(path):
-            return ""
-        return scan_when_still(_place(target, path), self._limits).tree.digest
+        return self.tree(target, path).digest if os.path.lexists(path) else ""
 
     def _digest_if_readable(self, target: JournalTarget, path: str) -> str:
         try:

@@ -42,9 +42,13 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """A committed operation: the atomicity by target id, and what kept it from being cleaned up, if anything did."""
+    """A committed operation: the atomicity by target id, and what kept it from being cleaned up, if anything did.
+
+    ``bare`` are the live paths whose extended attributes their file system does not hold.
+    """
 
     atomicity: Mapping[str, str]
+    bare: tuple[str, ...]
     unfinished: str
 
 
@@ -91,6 +95,7 @@ class Executor:
             atomicity = {target.id: swap(target, self._files) for target in journal.targets if target.is_swapped}
             self._make_durable(journal)
             self._require_meant(journal)
+            bare = self._bare(orders, journal)
             journal = replace(journal, phase=Phase.COMMITTED)
             self._journal.write(journal)
         except TROUBLE as error:
@@ -99,8 +104,8 @@ class Executor:
             self._ending.finish(journal)
         except TROUBLE as error:
             # The operation stands: it is committed. What is left to do, the next start or operation does.
-            return Done(atomicity=atomicity, unfinished=str(error))
-        return Done(atomicity=atomicity, unfinished="")
+            return Done(atomicity=atomicity, bare=bare, unfinished=str(error))
+        return Done(atomicity=atomicity, bare=bare, unfinished="")
 
     def _target(self, order: Order, tag: str) -> JournalTarget:
         resolved = order.place.resolved
@@ -146,6 +151,16 @@ class Executor:
                 inode = os.lstat(target.new_slot).st_ino
             staged.append(replace(target, new_inode=inode))
         return replace(journal, phase=Phase.PREPARED, targets=tuple(staged))
+
+    def _bare(self, orders: Sequence[Order], journal: Journal) -> tuple[str, ...]:
+        """Where the live tree lacks extended attributes that were meant; the digest does not tell of them."""
+        found: list[str] = []
+        for order, target in zip(orders, journal.targets, strict=True):
+            meant = {entry.path: entry.attributes for entry in order.step.desired.entries if entry.attributes}
+            if meant:
+                live = {entry.path: entry.attributes for entry in self._ending.tree(target, target.resolved).entries}
+                found.extend(f"{target.path}/{path}" for path in meant if live.get(path) != meant[path])
+        return tuple(found)
 
     def _make_durable(self, journal: Journal) -> None:
         """All exchanges survive a power cut from here on."""

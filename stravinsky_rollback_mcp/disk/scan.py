@@ -13,7 +13,8 @@ from typing import Protocol
 
 from stravinsky_rollback_mcp.core.codec.trees import ABSENT, not_recorded, present, sort_key
 from stravinsky_rollback_mcp.core.components import EXCLUDED_FOLDERS, downloaded_below
-from stravinsky_rollback_mcp.core.model import Entry, EntryType, Kind, Limits, Skipped, Tree
+from stravinsky_rollback_mcp.core.model import Attributes, Entry, EntryType, Kind, Limits, Skipped, Tree
+from stravinsky_rollback_mcp.disk.attributes import read_attributes
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, open_regular, read_all, unreadable
 from stravinsky_rollback_mcp.disk.place import Place
 from stravinsky_rollback_mcp.disk.stillness import still_moment
@@ -46,12 +47,14 @@ class Scan:
     """One look at a target: its tree, and the stat signature that must still hold when everything was read.
 
     ``hard_linked`` are files that have other names too; replacing them here does not change what those names hold.
+    ``unkept`` says of which paths no backup keeps everything, and what.
     """
 
     place: Place
     tree: Tree
     signature: Signature
     hard_linked: tuple[str, ...] = ()
+    unkept: tuple[tuple[str, str], ...] = ()
 
 
 def scan(place: Place, limits: Limits, sink: Sink | None = None) -> Scan:
@@ -83,6 +86,7 @@ def scan(place: Place, limits: Limits, sink: Sink | None = None) -> Scan:
         tree=present(walk.entries, walk.skipped),
         signature=tuple(walk.signature),
         hard_linked=tuple(walk.hard_linked),
+        unkept=tuple(walk.unkept),
     )
 
 
@@ -115,6 +119,7 @@ class _Walk:
         self.entries: list[Entry] = []
         self.skipped: list[Skipped] = []
         self.hard_linked: list[str] = []
+        self.unkept: list[tuple[str, str]] = []
         self.signature: list[tuple[str, int, int, int, int, int, int]] = []
         self._top = place.resolved
         self._without = place.without
@@ -147,7 +152,13 @@ class _Walk:
         status = os.fstat(handle)
         self._note(path, status)
         self._count(
-            Entry(path=path, type=EntryType.DIRECTORY, mode=status.st_mode & 0o777, mtime_ns=status.st_mtime_ns)
+            Entry(
+                path=path,
+                type=EntryType.DIRECTORY,
+                mode=status.st_mode & 0o777,
+                mtime_ns=status.st_mtime_ns,
+                attributes=self._attributes(path, handle) if self._reads else (),
+            )
         )
         if path and self._sink is not None:
             self._sink.folder(path, status.st_mode & 0o777)
@@ -205,7 +216,7 @@ class _Walk:
                 f"{self._full(path)} has {status.st_size} bytes; {self._limits.max_file_size_bytes} are allowed.",
                 "move it out of the configuration, or raise backup.max_file_size_mb.",
             )
-        sha256 = ""
+        sha256, attributes = "", ()
         if self._reads:
             handle = open_regular(self._full(path), name, folder)
             try:
@@ -213,6 +224,7 @@ class _Walk:
                 if still is None:
                     raise ChangedWhileReadError(self._full(path))
                 status = still
+                attributes = self._attributes(path, handle)
                 sha256 = self._content(path, handle, status)
             finally:
                 os.close(handle)
@@ -227,8 +239,15 @@ class _Walk:
                 size_bytes=status.st_size,
                 sha256=sha256,
                 mtime_ns=status.st_mtime_ns,
+                attributes=attributes,
             )
         )
+
+    def _attributes(self, path: str, handle: int) -> Attributes:
+        """What is kept beside the content; a change of it changes the stat, which tells in the end."""
+        kept, unkept = read_attributes(handle, self._full(path))
+        self.unkept.extend((path, what) for what in unkept)
+        return kept
 
     def _content(self, path: str, handle: int, status: os.stat_result) -> str:
         digest = hashlib.sha256()

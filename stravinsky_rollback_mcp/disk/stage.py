@@ -7,7 +7,8 @@ from typing import Self
 from stravinsky_rollback_mcp.core.model import Entry, EntryType, Kind
 from stravinsky_rollback_mcp.core.plan import Step
 from stravinsky_rollback_mcp.disk import archive, content
-from stravinsky_rollback_mcp.disk.atomic import PRIVATE_FOLDER, Files
+from stravinsky_rollback_mcp.disk.atomic import PRIVATE_FILE, PRIVATE_FOLDER, Files
+from stravinsky_rollback_mcp.disk.attributes import read_attributes
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -16,7 +17,8 @@ _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 def stage(step: Step, live: str, slot: str, archive_path: str, files: Files) -> None:
     """Build the desired tree at ``slot``: bytes from the archive or the plan, or linked from the ``live`` tree.
 
-    The archive is verified whole before the first byte is written. Nothing is durable yet when this returns.
+    The archive is verified whole before the first byte is written. Nothing is durable yet when this returns. Extended
+    attributes that the file system does not hold are left out.
     """
     if step.from_backup:
         archive.verify(archive_path, step.stored)
@@ -44,14 +46,25 @@ class _EntryWriter:
         self._entry = entry
         self._files = files
         self._dir_fd = dir_fd
-        self._handle = files.create(name, entry.mode, dir_fd=dir_fd)
+        self._handle = files.create(name, PRIVATE_FILE, dir_fd=dir_fd)
 
     def write(self, chunk: bytes) -> None:
         self._files.write(self._handle, chunk, self._name)
 
     def close(self) -> None:
-        os.close(self._handle)
+        try:
+            _finish(self._handle, self._entry, self._files)
+        finally:
+            os.close(self._handle)
         self._files.set_time(self._name, self._entry.mtime_ns, dir_fd=self._dir_fd)
+
+
+def _finish(handle: int, entry: Entry, files: Files) -> None:
+    """Attributes, then the mode: a file that may not be written takes none, not even from its owner."""
+    for name, value in entry.attributes:
+        files.set_attribute(handle, name, value, entry.path)
+    if entry.mode != (PRIVATE_FOLDER if entry.type is EntryType.DIRECTORY else PRIVATE_FILE):
+        files.set_mode_of(handle, entry.mode, entry.path)
 
 
 class Folders:
@@ -165,6 +178,7 @@ class _Stage:
                     type=EntryType.DIRECTORY,
                     mode=status.st_mode & 0o7777,
                     mtime_ns=status.st_mtime_ns,
+                    attributes=read_attributes(self._old.at(path), path)[0],
                 )
             )
         elif stat.S_ISLNK(status.st_mode):
@@ -182,5 +196,5 @@ class _Stage:
 
     def _finish_folder(self, entry: Entry) -> None:
         handle = self._new.at(entry.path)
-        self._files.set_mode_of(handle, entry.mode, entry.path)
+        _finish(handle, entry, self._files)
         self._files.set_time_of(handle, entry.mtime_ns, entry.path)

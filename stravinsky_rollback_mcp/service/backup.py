@@ -350,6 +350,7 @@ def warnings_of(desk: Desk, seen: Mapping[str, Scan]) -> tuple[str, ...]:
             for entry in item.tree.entries
             if entry.link and leads_out(entry.path, entry.link)
         )
+        lines.extend(f"{path}/{shown(name, '')} has {what}, which no backup keeps." for name, what in item.unkept)
     return capped(lines)
 
 

@@ -192,6 +192,8 @@ def _apply(desk: Desk, caller: Caller, look: Look, intent: Intent, started: floa
     if done.unfinished:
         notice = f"The result stands; cleaning up is left to the next operation ({done.unfinished})."
         intent = replace(intent, notices=(*intent.notices, notice))
+    bare = capped([f"{desk.shown(path)}: its file system does not hold extended attributes." for path in done.bare])
+    intent = replace(intent, notices=(*intent.notices, *bare))
     return _report(desk, look, intent, started, safety=safety, atomicity=done.atomicity)
 
 

@@ -1,17 +1,21 @@
 """``manifest.json``: everything that one backup holds, readable by a person, strict for the program."""
 
+import base64
 import re
 
 from stravinsky_rollback_mcp.core.codec.text import (
     Members,
     from_json,
+    name_bytes,
     name_fields,
     read_name,
     require_format,
     to_readable_json,
 )
-from stravinsky_rollback_mcp.core.codec.trees import ABSENT, present
+from stravinsky_rollback_mcp.core.codec.trees import ABSENT, present, sort_key
 from stravinsky_rollback_mcp.core.model import (
+    MAX_ATTRIBUTES_BYTES,
+    Attributes,
     BackupKind,
     Entry,
     EntryType,
@@ -46,12 +50,14 @@ _TARGET_MEMBERS = frozenset(
 _MODE = re.compile(r"0[0-7]{3}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _SKIPPED_MEMBERS = frozenset({"path", "path_b64", "reason"})
-_FOLDER_MEMBERS = frozenset({"path", "path_b64", "type", "mode", "mtime_ns"})
+_LINK_MEMBERS = frozenset({"path", "path_b64", "type", "mode", "mtime_ns", "link", "link_b64"})
+_FOLDER_MEMBERS = frozenset({"path", "path_b64", "type", "mode", "mtime_ns", "attributes"})
 _ENTRY_MEMBERS = {
     EntryType.DIRECTORY: _FOLDER_MEMBERS,
     EntryType.FILE: _FOLDER_MEMBERS | {"size_bytes", "sha256"},
-    EntryType.SYMLINK: _FOLDER_MEMBERS | {"link", "link_b64"},
+    EntryType.SYMLINK: _LINK_MEMBERS,
 }
+_ATTRIBUTE_MEMBERS = frozenset({"name", "name_b64", "value_b64"})
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -104,6 +110,11 @@ def _encode_entry(entry: Entry) -> dict[str, object]:
         fields |= {"size_bytes": entry.size_bytes, "sha256": entry.sha256}
     if entry.type is EntryType.SYMLINK:
         fields |= name_fields("link", entry.link)
+    if entry.attributes:  # most have none, and manifests from before there were any stay what they are
+        fields["attributes"] = [
+            {**name_fields("name", name), "value_b64": base64.b64encode(value).decode("ascii")}
+            for name, value in entry.attributes
+        ]
     return fields
 
 
@@ -193,7 +204,21 @@ def _decode_entry(members: Members) -> Entry:
         sha256=_sha256(members.text("sha256")) if is_file else "",
         link=link if kind is EntryType.SYMLINK else "",
         mtime_ns=members.integer("mtime_ns"),
+        attributes=_decode_attributes(members) if "attributes" in members.raw else (),
     )
+
+
+def _decode_attributes(members: Members) -> Attributes:
+    found: list[tuple[str, bytes]] = []
+    for item in members.objects("attributes"):
+        Members(item).require_only(_ATTRIBUTE_MEMBERS)
+        found.append((read_name(item, "name"), base64.b64decode(Members(item).text("value_b64"), validate=True)))
+    names = [name for name, _ in found]
+    if names != sorted(set(names), key=sort_key) or any(not name.startswith("user.") or "\0" in name for name in names):
+        raise ValueError("extended attributes that are not in order, or not a person's")
+    if sum(len(name_bytes(name)) + len(value) for name, value in found) > MAX_ATTRIBUTES_BYTES:
+        raise ValueError("extended attributes that are too large")
+    return tuple(found)
 
 
 def _sha256(text: str) -> str:

@@ -21,8 +21,9 @@ def _field(content: bytes) -> bytes:
 def tree_digest(entries: Iterable[Entry]) -> str:
     """SHA-256 over a length-prefixed encoding of the entries, in hexadecimal.
 
-    Names, types, permission bits, link texts and file bytes count; times and owners do not. Every field carries
-    its length, so no two different trees share an encoding.
+    Names, types, permission bits, link texts and file bytes count; times, owners and extended attributes do not: Claude
+    Code reads none of them, and a tree must keep its digest on a file system that has none. What a restore brings of
+    them is compared on its own. Every field carries its length, so no two different trees share an encoding.
     """
     digest = hashlib.sha256(b"tree 1\n")
     for entry in sorted(entries, key=lambda entry: sort_key(entry.path)):
