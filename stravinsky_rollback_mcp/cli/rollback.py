@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stravinsky_rollback_mcp.cli.backup import list_backups, show_backup
-from stravinsky_rollback_mcp.cli.terminal import Decorated, Terminal, example, with_terminal
+from stravinsky_rollback_mcp.cli.terminal import WITHOUT_AUDIT, Decorated, Terminal, example, with_terminal
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ def with_consent(function: Decorated) -> Decorated:
     for option in (
         click.option("--yes", is_flag=True, help="Do not ask; what gets less safe is accepted too."),
         click.option("--dry-run", is_flag=True, help="Only show what would change."),
+        WITHOUT_AUDIT,
     ):
         function = option(function)
     return function

@@ -40,6 +40,7 @@ class Options:
     store: str | None
     is_quiet: bool
     is_plain: bool
+    is_unaudited: bool = False
 
 
 def with_terminal(function: Callable[..., int | None]) -> Callable[..., None]:
@@ -47,9 +48,23 @@ def with_terminal(function: Callable[..., int | None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def command(
-        *, as_json: bool, project: str | None, store: str | None, quiet: bool, no_color: bool, **given: object
+        *,
+        as_json: bool,
+        project: str | None,
+        store: str | None,
+        quiet: bool,
+        no_color: bool,
+        without_audit: bool = False,
+        **given: object,
     ) -> None:
-        options = Options(as_json=as_json, project=project, store=store, is_quiet=quiet, is_plain=no_color)
+        options = Options(
+            as_json=as_json,
+            project=project,
+            store=store,
+            is_quiet=quiet,
+            is_plain=no_color,
+            is_unaudited=without_audit,
+        )
         context = click.get_current_context()
         context.exit(_run(Terminal(options, _words(context)), function, given))
 
@@ -64,6 +79,11 @@ _COMMON = (
     click.option("--store", metavar="DIR", help="Where backups lie; else ~/.stravinsky/rollback."),
     click.option("--quiet", is_flag=True, help="Print nothing when all went well."),
     click.option("--no-color", is_flag=True, help="Plain text, also on a terminal."),
+)
+
+
+WITHOUT_AUDIT = click.option(
+    "--without-audit", is_flag=True, help="Go on where the audit cannot be written; it takes this over later."
 )
 
 
@@ -134,7 +154,7 @@ class Terminal:
             self._config = configuration.of_process(
                 for_terminal=True, project=self.options.project, store=self.options.store
             )
-            self._service = RollbackService(self._config)
+            self._service = RollbackService(self._config, without_audit=self.options.is_unaudited)
         actor = Actor(kind="terminal", name=_login_name(), session_id=self._config.session_id, tool=self._command)
         return self._service, Caller(actor=actor, made_by=MadeBy.TERMINAL)
 

@@ -244,6 +244,19 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditBegun:
+    """What beginning the audit anew came to; ``begun`` is false where the chain was intact."""
+
+    summary: str
+    next_step: str
+    notices: tuple[str, ...]
+    begun: bool
+    kept_in: str | None
+    adopted: tuple[str, ...]
+    audit: Anchor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChainVerified:
     """What a check of the whole audit chain found."""
 

@@ -27,6 +27,7 @@ from stravinsky_rollback_mcp.core.model import (
     EventType,
 )
 from stravinsky_rollback_mcp.core.policy import AuditPolicy
+from stravinsky_rollback_mcp.disk import audit_restart as restart
 from stravinsky_rollback_mcp.disk import audit_rotation as rotation
 from stravinsky_rollback_mcp.disk.atomic import PRIVATE_FOLDER, Files
 from stravinsky_rollback_mcp.disk.audit_chain import ChainReader, Look
@@ -38,8 +39,9 @@ from stravinsky_rollback_mcp.errors import Code, RollbackError
 LOCK_WAIT_SECONDS = 5.0
 
 _TORN_KEPT_BYTES = 4096
-_HINT_BROKEN = "run `audit verify`; compare with an anchor that you noted elsewhere, then move the audit folder away."
-_HINT_MISSING = "put the audit folder back from a copy, or move what is left of it away to begin a new log."
+_HINT_ANEW = "`stravinsky-rollback recovery resume`, in a terminal, asks and then begins a new log."
+_HINT_BROKEN = f"run `audit verify`, and compare with an anchor that you noted elsewhere; {_HINT_ANEW}"
+_HINT_MISSING = f"put the audit folder back from a copy if there is one; {_HINT_ANEW}"
 
 
 class AuditLog:
@@ -85,11 +87,39 @@ class AuditLog:
             _, last = self._add(handle, record, end, last)
         return last
 
-    def check_writable(self) -> None:
-        """Raise what an append would raise now, with no record written; a new log is created empty."""
+    def check_writable(self) -> bool:
+        """True, or raise what an append would raise now, with no record written; a new log is created empty."""
         with self._guard, self._appending(None), _as_unwritable():
             self._files.sweep_temporaries(self._folder)
             rotation.sweep(self._reader, self._files)
+        return True
+
+    def begin_anew(self, draft: AuditDraft, adopt: restart.Adopt, *, now: str, event_id: str) -> str | None:
+        """Replace a broken or missing log by one that opens with what was wrong; where the old one was put.
+
+        None, and nothing is done, when the complete check finds no fault. For ``adopt`` see ``audit_restart``;
+        ``draft`` says who asked. Raises ``unreadable``, ``audit_unwritable``, ``busy``.
+        """
+        with self._guard, self._locked():
+            found = self._checked(complete=True).chain
+            if found.intact:
+                return None
+            about = AuditRecord(seq=0, event_id=event_id, timestamp=now, draft=draft)
+            with _as_unwritable():
+                aside = restart.begin_anew(self._reader, self._files, found, adopt, about)
+            self.close()
+            return aside
+
+    def _checked(self, *, complete: bool = False) -> Look:
+        """A look that also misses a log of which nothing at all is left, while there are backups that it recorded."""
+        look = self._reader.look(complete=complete)
+        if look.prefix.seq or not look.chain.intact or self._existing is None:
+            return look
+        existing = self._existing()
+        if not existing:
+            return look
+        lost = replace(look.chain, intact=False, first_bad_seq=1, problem=restart.unclaimed(existing))
+        return replace(look, chain=lost, missing=True)
 
     def _ready(self, look: Look, record: AuditRecord) -> Look:
         """The head brought up to the log, so that this never runs ahead by more than one record; then the rotation.
@@ -103,7 +133,8 @@ class AuditLog:
         with suppress(RollbackError):
             existing = None if self._existing is None else self._existing()
             rotation.rotate(self._reader, self._files, self._rotation, existing, record)
-        look = self._reader.look()
+        with _as_unwritable():
+            look = self._reader.look()
         _require_sound(look)
         if look.head_events < look.prefix.seq:
             self._write_head(_anchor(look.prefix))
@@ -155,11 +186,10 @@ class AuditLog:
                 self._reader.look()  # the long first check happens before others have to wait for it
         with self._locked():
             with _as_unwritable():
-                look = self._reader.look()
+                look = self._checked()
             _require_sound(look)
             if record is not None:
-                with _as_unwritable():
-                    look = self._ready(look, record)
+                look = self._ready(look, record)
             with _as_unwritable():
                 is_new = not os.path.lexists(self._reader.log)
                 handle = self._files.open_append(self._reader.log)
@@ -210,7 +240,7 @@ class AuditLog:
         Never raises for tampering; raises ``unreadable`` when the files cannot be read.
         """
         with self._guard:
-            return self._reader.look(complete=complete).chain
+            return self._checked(complete=complete).chain
 
     def anchor(self) -> Anchor:
         """The place of the last sound record; ``seq`` 0 for an empty log."""

@@ -88,6 +88,16 @@ class ChainReader:
         """Whether most of the log was checked already, so that the next look is short."""
         return self._prefix.end > 0
 
+    @property
+    def known_seq(self) -> int:
+        """The newest record that ``head.json`` ever confirmed to this object, 0 for none."""
+        return 0 if self._known is None else self._known.seq
+
+    def begun_anew(self) -> None:
+        """Expect nothing of the log that was there before: a person had it replaced."""
+        self._known = None
+        self._forget()
+
     # -- the chain ------------------------------------------------------------------------------------------------
 
     def look(self, *, complete: bool = False) -> Look:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import replace
 
 from stravinsky_rollback_mcp.core.codec import chain
 from stravinsky_rollback_mcp.core.codec.opening import Archived, Opening
@@ -23,36 +22,49 @@ def problem_of_archives(
     first, prev = prefix.first_seq, prefix.before
     if opening.archives:
         first, prev = opening.archives[0].first_seq, opening.archives[0].prev
-    if first != opening.removed_to + 1:
-        return opening.removed_to + 1, f"the archives before record {first} are not named"
-    if first == 1 and prev != chain.GENESIS:
-        return 1, "the first record of all does not begin the chain"
-    seq = first - 1
-    for item in opening.archives:
-        seq, prev, problem = _check(archives.path(item), replace(item, prev=prev), expected)
-        if problem:
-            return seq, problem
-    if (seq, prev) != (prefix.first_seq - 1, prefix.before):
-        return prefix.first_seq, f"the record in place {prefix.first_seq} does not follow on the archives"
+    try:
+        if first != opening.removed_to + 1:
+            raise _BadError(opening.removed_to + 1, f"the archives before record {first} are not named")
+        if first == 1 and prev != chain.GENESIS:
+            raise _BadError(1, "the first record of all does not begin the chain")
+        after = (*(item.prev for item in opening.archives), prefix.before)[1:]
+        for item, follows in zip(opening.archives, after, strict=False):
+            _check(archives.path(item), item, follows, expected)
+            first = item.last_seq + 1
+        if first != prefix.first_seq:
+            raise _BadError(first, f"the archives end before record {first}, and the log begins later")
+    except _BadError as bad:
+        return bad.seq, bad.problem
     return None
 
 
-def _check(path: str, item: Archived, expected: Mapping[int, str]) -> tuple[int, str, str]:
-    """The last record of an archive and its hash, or the first bad record and (third) what is wrong with it."""
+class _BadError(Exception):
+    """The first bad record, and what is wrong with it."""
+
+    def __init__(self, seq: int, problem: str) -> None:
+        super().__init__(seq, problem)
+        self.seq = seq
+        self.problem = problem
+
+
+def _check(path: str, item: Archived, follows: str, expected: Mapping[int, str]) -> None:
+    """One archive; ``follows`` is the hash of its last record as the record after it has it. Raises ``_BadError``."""
     seq, prev = item.first_seq - 1, item.prev
     try:
         with closing(LogArchive(path)) as archive:
             for line in archive.lines():
                 found = chain.check_line(line, prev, seq + 1)
                 if found is None:
-                    return seq + 1, "", chain.line_problem(line, prev, seq + 1)
+                    raise _BadError(seq + 1, chain.line_problem(line, prev, seq + 1))
                 seq, prev = seq + 1, found
                 if expected.get(seq, prev) != prev:
-                    return seq, "", f"record {seq} is not the one that was there before"
+                    raise _BadError(seq, f"record {seq} is not the one that was there before")
             if seq != item.last_seq:
-                return min(seq, item.last_seq) + 1, "", f"the archive ends with record {seq}, not {item.last_seq}"
+                last = min(seq, item.last_seq)
+                raise _BadError(last + 1, f"the archive ends with record {seq}, not {item.last_seq}")
+            if prev != follows:
+                raise _BadError(seq + 1, f"the record in place {seq + 1} does not follow on the one before it")
             if archive.sha256() != item.sha256:
-                return item.first_seq, "", "the archive holds its records, but is not the file that was written"
+                raise _BadError(item.first_seq, "the archive holds its records, but is not the file that was written")
     except DamagedArchiveError as error:
-        return seq + 1, "", str(error)
-    return seq, prev, ""
+        raise _BadError(seq + 1, str(error)) from error

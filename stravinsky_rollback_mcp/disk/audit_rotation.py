@@ -86,7 +86,8 @@ def rotate(
             reader.operations.newest(carry.MAX_OPERATIONS, log),
             existing,
         )
-        content, head = open_log(opening, carried, about, Anchor(seq=log.prefix.seq, head=log.prefix.hash))
+        by_itself = replace(about, draft=replace(about.draft, actor=Actor(kind="server", name="audit")))
+        content, head = open_log(opening, carried, by_itself, Anchor(seq=log.prefix.seq, head=log.prefix.hash))
     files.write_file(reader.log, content)
     files.write_file(reader.head, chain.encode_head(head))
     reader.look()
@@ -117,7 +118,7 @@ def _archive(reader: ChainReader, log: OpenLog, files: Files) -> Archived:
 def open_log(
     opening: Opening, carried: tuple[AuditRecord, ...], about: AuditRecord, before: Anchor
 ) -> tuple[bytes, Anchor]:
-    """The lines that open a log which follows on ``before``, and where they end."""
+    """The lines that open a log which follows on ``before``, and where they end; the actor is that of ``about``."""
     parts = list(carry.chunks(carried))
     details = opening_codec.encode(replace(opening, records=len(parts)))
     lines: list[bytes] = []
@@ -125,7 +126,7 @@ def open_log(
         draft = AuditDraft(
             event_type=EventType.LOG_OPENED,
             status=EventStatus.SUCCESS,
-            actor=Actor(kind="server", name="audit"),
+            actor=about.draft.actor,
             user_root=about.draft.user_root,
             project=about.draft.project,
             details=details if place == 0 else {"reason": details["reason"], "part": place + 1},

@@ -5,7 +5,8 @@ from stravinsky_rollback_mcp.core.model import AuditFilter, AuditRecord
 
 def instant_key(timestamp: str) -> str:
     """A UTC time so written that text order is time order, with or without fractions of a second."""
-    whole, point, fraction = timestamp.removesuffix("Z").partition(".")
+    plain = timestamp.encode("ascii", "backslashreplace").decode("ascii")  # a forger may write any
+    whole, point, fraction = plain.removesuffix("Z").partition(".")
     fraction = fraction.rstrip("0")
     return f"{whole}{point}{fraction}" if fraction else whole
 

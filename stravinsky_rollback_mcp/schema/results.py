@@ -189,6 +189,13 @@ class VerifyResult(Spoken):
     backups: list[Backup] = Field(description="Newest first")
 
 
+class BeginAuditResult(Spoken):
+    begun: bool = Field(description="False when the chain was intact and nothing was done")
+    kept_in: str | None = Field(description="Where the old log lies")
+    adopted: list[str] = Field(description="Backups believed from now on, on the word of their own manifests")
+    audit: AuditAnchor = Field(description="The new audit's newest record")
+
+
 class ResumeResult(Spoken):
     recovered: bool = Field(description="Whether anything was unfinished")
 

@@ -16,6 +16,7 @@ import anyio.to_thread
 from stravinsky_rollback_mcp.config import Config
 from stravinsky_rollback_mcp.core.model import Actor, AuditDraft, EventStatus, EventType, MadeBy, Scope
 from stravinsky_rollback_mcp.core.outcome import (
+    AuditBegun,
     AuditPage,
     BackupCreated,
     BackupList,
@@ -29,7 +30,7 @@ from stravinsky_rollback_mcp.core.outcome import (
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError
 from stravinsky_rollback_mcp.errors import Code, RollbackError
-from stravinsky_rollback_mcp.service import audit, backup, compare, reading, restore
+from stravinsky_rollback_mcp.service import anew, audit, backup, compare, reading, restore
 from stravinsky_rollback_mcp.service.desk import Caller, Desk
 from stravinsky_rollback_mcp.service.restore import Consent
 
@@ -43,8 +44,8 @@ _CANCELLED_TOO_LATE = "cancelled_too_late"
 class RollbackService:
     """Back up, list, roll back, undo, redo and audit one view of Claude Code's configuration."""
 
-    def __init__(self, config: Config, files: Files | None = None) -> None:
-        self._desk = Desk(config, files or Files(), backup.keep_rescued)
+    def __init__(self, config: Config, files: Files | None = None, *, without_audit: bool = False) -> None:
+        self._desk = Desk(config, files or Files(), backup.keep_rescued, without_audit=without_audit)
         self._busy = 0
         self._settled = anyio.Event()
 
@@ -188,6 +189,10 @@ class RollbackService:
         """Check the whole audit chain."""
         return await self._do(caller, "verify_audit", {}, lambda: audit.verify_audit(self._desk))
 
+    async def begin_audit_anew(self, caller: Caller) -> AuditBegun:
+        """Begin the audit anew where its chain is broken or gone; only after a person agreed."""
+        return await self._do(caller, "begin_audit_anew", {}, lambda: anew.begin_audit_anew(self._desk, caller))
+
     async def status(self, caller: Caller) -> Status:
         """Everything at a glance."""
         return await self._do(caller, "status", {}, lambda: reading.status(self._desk))
@@ -196,18 +201,20 @@ class RollbackService:
         """Bring an operation that was interrupted to its end."""
 
         def body() -> Resumed:
+            journal = self._desk.journal
+            is_interrupted = journal.read() is not None or bool(journal.parked())
             with self._desk.writing(caller) as notices:
-                if self._desk.journal.parked():
+                if journal.parked():
                     raise RollbackError(
                         Code.NEEDS_ATTENTION,
                         " ".join(notices),
                         "mend the cause, then run `stravinsky-rollback recovery resume` again.",
                     )
                 return Resumed(
-                    summary=notices[0] if notices else "Nothing was unfinished.",
+                    summary=notices[0] if is_interrupted and notices else "Nothing was unfinished.",
                     next_step="",
                     notices=notices,
-                    recovered=bool(notices),
+                    recovered=is_interrupted and bool(notices),
                 )
 
         return await self._do(caller, "resume", {}, body)

@@ -234,7 +234,9 @@ def make_backup(
         )
         content = manifest_codec.encode(manifest)
         digests = digests_of(seen)
-        _record_created(desk, caller, manifest, content, digests, observed=wish.observed)
+        size_bytes = len(content) + sum(target.archive_size_bytes for target in stored)
+        opened = Opened(manifest=manifest, sha256=hashlib.sha256(content).hexdigest(), stored_bytes=size_bytes)
+        desk.record(creation_draft(desk, caller, opened, observed=digests if wish.observed else None))
         desk.store.publish(wish.version, content)
     except RollbackError as error:
         with suppress(RollbackError):
@@ -245,8 +247,7 @@ def make_backup(
     if wish.observed:
         record_drift(desk, caller, known, digests)
         write_latest(desk, wish.version, digests)
-    size = len(content) + sum(target.archive_size_bytes for target in stored)
-    return Opened(manifest=manifest, sha256=hashlib.sha256(content).hexdigest(), stored_bytes=size), seen
+    return opened, seen
 
 
 def _reusable(desk: Desk, known: Known, version: str) -> Reusable | None:
@@ -257,25 +258,30 @@ def _reusable(desk: Desk, known: Known, version: str) -> Reusable | None:
         return None
 
 
-def _record_created(
-    desk: Desk, caller: Caller, manifest: Manifest, content: bytes, digests: Mapping[str, str], *, observed: bool
-) -> None:
+def creation_draft(
+    desk: Desk, caller: Caller, opened: Opened, *, observed: Mapping[str, str] | None = None, unanchored: bool = False
+) -> AuditDraft:
+    """The record by which the chain vouches for a backup; ``observed`` are the digests that were live with it.
+
+    ``unanchored`` is said of one that was believed later, on the word of its own manifest.
+    """
+    manifest = opened.manifest
     present = [target for target in manifest.targets if target.tree.state is not TargetState.NOT_RECORDED]
-    archives = {target.archive: target.archive_size_bytes for target in manifest.targets if target.archive}
     creation = Creation(
-        manifest_sha256=hashlib.sha256(content).hexdigest(),
+        manifest_sha256=opened.sha256,
         sequence=manifest.sequence,
         created_at=manifest.created_at,
         kind=manifest.kind,
         made_by=manifest.made_by,
         note=manifest.note,
-        digests={target: digest for target, digest in digests.items() if digest},
-        archives=archives,
+        digests={target.id: target.tree.digest for target in present},
+        archives={target.archive: target.archive_size_bytes for target in manifest.targets if target.archive},
         files=sum(target.tree.files for target in manifest.targets),
         size_bytes=sum(target.tree.size_bytes for target in manifest.targets),
-        stored_bytes=len(content) + sum(archives.values()),
+        stored_bytes=opened.stored_bytes,
     )
-    draft = AuditDraft(
+    details = {**creation_codec.encode(creation), **({"unanchored": True} if unanchored else {})}
+    return AuditDraft(
         event_type=EventType.BACKUP_CREATED,
         status=EventStatus.SUCCESS,
         actor=caller.actor,
@@ -284,10 +290,9 @@ def _record_created(
         version=manifest.version,
         previous_version=manifest.previous_version,
         paths=tuple(desk.shown(target.path) for target in present),
-        state=state_of(digests) if observed else None,
-        details=desk.with_head(creation_codec.encode(creation)) if observed else creation_codec.encode(creation),
+        state=None if observed is None else state_of(observed),
+        details=details if observed is None else desk.with_head(details),
     )
-    desk.record(draft)
 
 
 def _failure(desk: Desk, caller: Caller, wish: Wish, error: RollbackError) -> AuditDraft:

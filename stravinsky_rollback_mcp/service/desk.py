@@ -24,10 +24,11 @@ from stravinsky_rollback_mcp.core.model import (
     TargetDigest,
     View,
 )
-from stravinsky_rollback_mcp.core.names import is_inside, shown
+from stravinsky_rollback_mcp.core.names import is_inside, plural, shown
 from stravinsky_rollback_mcp.core.times import text_of
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.disk.audit import AuditLog
+from stravinsky_rollback_mcp.disk.audit_pending import PendingRecords, PermissiveLog, take_over
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError
 from stravinsky_rollback_mcp.disk.ending import Ended, Ending, Recovery
 from stravinsky_rollback_mcp.disk.execute import Executor, slots_beside
@@ -69,16 +70,19 @@ class Desk:
     """One process's working place. Use cases are functions over it; they run in worker threads.
 
     ``rescue`` stores a tree that recovery found and nobody recorded; it is a use case, and so comes from outside.
+    ``without_audit`` says that a person goes on where the audit cannot be written.
     """
 
-    def __init__(self, config: Config, files: Files, rescue: "Rescue") -> None:
+    def __init__(self, config: Config, files: Files, rescue: "Rescue", *, without_audit: bool = False) -> None:
         self.config = config
         self._rescue = rescue
         self._last: tuple[tuple[AuditRecord, ...], history.Timeline] | None = None
         self.files = files
         self.store = Store(config.store, files)
         self.quarantine = Quarantine(self.store.quarantine, files)
-        self.audit = AuditLog(self.store.audit, files, config.policy.audit, self._stored_versions)
+        self._pending = PendingRecords(self.store.recovery, files)
+        given = (self.store.audit, files, config.policy.audit, self._stored_versions)
+        self.audit = PermissiveLog(*given, self._pending) if without_audit else AuditLog(*given)
         self.journal = JournalFile(self.store.recovery, files)
         self.updates = UpdatesFile(self.store.recovery, files)
 
@@ -117,8 +121,18 @@ class Desk:
     def writing(self, caller: Caller) -> Generator[tuple[str, ...]]:
         """The only way to change anything: store open, lock held, nothing unfinished, audit writable.
 
-        Yields notices about what recovery had to do.
+        Yields notices about what recovery had to do, and about an audit that the person goes on without.
         """
+        with self.holding(caller):
+            recovery = self._recover(caller)
+            self.store.sweep()
+            audited = self._audited()
+            ended = tuple(self._record_recovery(caller, item) for item in recovery.ended)
+            yield (*ended, *(self._needs_a_person(journal) for journal in recovery.parked), *audited)
+
+    @contextlib.contextmanager
+    def holding(self, caller: Caller) -> Generator[None]:
+        """The store open and its lock held, and nothing else looked at: for what has to work when all else does not."""
         self.store.open()
         holder = f"{caller.actor.kind} {caller.actor.name}".strip()
         with exclusive(
@@ -127,11 +141,7 @@ class Desk:
             timeout_seconds=self.config.policy.safety.lock_timeout_seconds,
             holder=holder,
         ):
-            recovery = self._recover(caller)
-            self.store.sweep()
-            self.audit.check_writable()
-            ended = tuple(self._record_recovery(caller, item) for item in recovery.ended)
-            yield (*ended, *(self._needs_a_person(journal) for journal in recovery.parked))
+            yield
 
     def _recover(self, caller: Caller) -> Recovery:
         """Bring to an end what is unfinished; where nobody can know what that is, name the trees that were found."""
@@ -145,6 +155,13 @@ class Desk:
             raise RollbackError(
                 error.code, f"{error.message} Found beside the targets: {found}.", error.hint
             ) from error
+
+    def _audited(self) -> tuple[str, ...]:
+        """The audit made sure of, or the person's word that it goes without; notices about what waits for it."""
+        if not self.audit.check_writable():
+            return (f"The audit cannot be written: what is done waits in {self.shown(self._pending.path)}.",)
+        taken = take_over(self._pending, self.audit, self.now())
+        return (f"The audit took over {plural(taken, 'record')} of what was done without it.",) if taken else ()
 
     def executor(self, caller: Caller) -> Executor:
         """What carries out plans, on behalf of a caller."""

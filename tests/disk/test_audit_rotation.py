@@ -1,10 +1,8 @@
 """Rotation of the audit's log: nothing lost, nothing unprovable, and sound whatever cuts it short."""
 
 import errno
-import gzip
 import os
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,71 +13,21 @@ from shutil import copytree, rmtree
 from tempfile import TemporaryDirectory
 
 import pytest
+from support.audit_log import DRAFT, NEVER, STATE, archives, fill, log_in, moment, whole
 from support.crash import CrashAt, CrashedError, FailAt
 
 from stravinsky_rollback_mcp.core.carry import MAX_STATES
-from stravinsky_rollback_mcp.core.codec import chain
 from stravinsky_rollback_mcp.core.model import (
-    Actor,
-    AuditDraft,
     AuditFilter,
     AuditRecord,
     EventStatus,
     EventType,
-    TargetDigest,
 )
 from stravinsky_rollback_mcp.core.policy import AuditPolicy
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.disk.audit import AuditLog
 from stravinsky_rollback_mcp.disk.audit_rotation import Rotation
 from stravinsky_rollback_mcp.errors import RollbackError
-
-DRAFT = AuditDraft(
-    event_type=EventType.REFUSED,
-    status=EventStatus.REFUSED,
-    actor=Actor(kind="terminal"),
-    user_root="/home/u/.claude",
-    project=None,
-    paths=("/p/a",),
-)
-STATE = (TargetDigest(target="user.hooks", digest="d"),)
-NEVER = 10**6  # days
-
-
-def log_in(folder: Path, *, size_bytes: int = 4096, days: int = NEVER, files: Files | None = None) -> AuditLog:
-    """A log, as another process would see it, that is put away at a few records."""
-    log = AuditLog(str(folder), files or Files())
-    log._rotation = Rotation(size_bytes=size_bytes, days=days, retention_days=NEVER)
-    return log
-
-
-def moment(number: int) -> str:
-    """One moment a minute."""
-    return f"2026-01-{1 + number // 1440:02d}T{number // 60 % 24:02d}:{number % 60:02d}:00Z"
-
-
-def fill(folder: Path, first: int, last: int, *, size_bytes: int = 4096) -> AuditLog:
-    """Add records; each third is a backup with a state, each fifth belongs to an operation."""
-    log = log_in(folder, size_bytes=size_bytes)
-    for number in range(first, last + 1):
-        draft = replace(DRAFT, version=f"v{number}")
-        if number % 3 == 0:
-            draft = replace(draft, event_type=EventType.BACKUP_CREATED, status=EventStatus.SUCCESS, state=STATE)
-        if number % 5 == 0:
-            draft = replace(draft, operation_id=f"op{number}")
-        log.append(draft, now=moment(number), event_id=f"e{number}")
-    return log
-
-
-def archives(folder: Path) -> list[Path]:
-    """The archived logs, oldest first."""
-    return sorted((folder / "archive").glob("*.gz"), key=lambda path: int(path.name.split(".")[2].split("-")[0]))
-
-
-def whole(folder: Path) -> list[AuditRecord]:
-    """Every record of archives and log, read without the code under test."""
-    raw = b"".join(gzip.decompress(path.read_bytes()) for path in archives(folder))
-    return [chain.decode_line(line) for line in (raw + (folder / "operations.log").read_bytes()).splitlines()]
 
 
 @pytest.fixture
@@ -152,11 +100,13 @@ def test_daily_work_opens_no_archive(memory: Path) -> None:
 def test_only_what_is_needed_is_carried_over(memory: Path) -> None:
     """Backups that exist and the newest states of each view, so that the opening stays small for ever."""
     folder = memory / "audit"
-    log = AuditLog(str(folder), Files(), AuditPolicy(), lambda: {"v1", "v3"})
+    existing: set[str] = set()
+    log = AuditLog(str(folder), Files(), AuditPolicy(), lambda: existing)
     log._rotation = Rotation(size_bytes=1, days=NEVER, retention_days=NEVER)
     created = replace(DRAFT, event_type=EventType.BACKUP_CREATED, status=EventStatus.SUCCESS)
     for number in range(1, 9):
         log.append(replace(created, version=f"v{number}"), now=moment(number), event_id=f"e{number}")
+        existing |= {"v1", "v3"}
     assert sorted(log.backups()) == ["v1", "v3", "v5", "v6", "v7", "v8"]  # the newest may be in the making
     log._rotation = Rotation(size_bytes=1 << 30, days=NEVER, retention_days=NEVER)
     for number in range(MAX_STATES + 9):
@@ -260,56 +210,3 @@ def test_a_rotation_that_fails_anywhere_waits_for_another_day(memory: Path, *, p
     """ENOSPC at each call of the disk; a record is still appended wherever that itself is possible."""
     states = enumerated(memory, lambda at: FailAt(at, errno.ENOSPC, persistent=persistent))
     assert sum(states.values()) > 15
-
-
-APPENDER = """
-import sys
-from pathlib import Path
-from stravinsky_rollback_mcp.disk import audit
-from disk.test_audit_rotation import DRAFT, log_in
-audit.LOCK_WAIT_SECONDS = 30  # the machine may be busy; what is asked here is whether anything is lost
-folder, who = sys.argv[1:]
-log = log_in(Path(folder), size_bytes=3000)
-print("ready", flush=True)
-sys.stdin.readline()
-for number in range(50):
-    log.append(DRAFT, now="2026-01-01T00:00:00Z", event_id=f"{who}-{number}")
-"""
-
-
-def test_eight_processes_lose_nothing_while_the_log_rotates(memory: Path) -> None:
-    """400 appends from 8 processes across dozens of rotations, with a reader beside them (threat model, row 62)."""
-    folder = memory / "audit"
-    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", APPENDER, str(folder), f"p{number}"],
-            env=environ,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="ascii",
-        )
-        for number in range(8)
-    ]
-    reader = log_in(folder)
-    try:
-        for child in children:
-            assert child.stdout is not None
-            assert child.stdout.readline() == "ready\n"
-        for child in children:
-            assert child.stdin is not None
-            child.stdin.write("go\n")
-            child.stdin.flush()
-        while any(child.poll() is None for child in children):
-            found = reader.verify()
-            assert found.intact, found.problem  # a reader takes no lock and never sees a break
-            reader.query(AuditFilter(limit=5))
-    finally:
-        for child in children:
-            child.communicate(timeout=60)
-    assert [child.returncode for child in children] == [0] * 8
-    assert log_in(folder).verify(complete=True).intact
-    own = [record.event_id for record in whole(folder) if record.draft.event_type is EventType.REFUSED]
-    assert len(own) == len(set(own)) == 400
-    assert len(archives(folder)) > 20
