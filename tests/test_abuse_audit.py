@@ -17,6 +17,7 @@ from pathlib import Path
 from shutil import copytree, rmtree
 from tempfile import TemporaryDirectory
 
+import anyio
 import pytest
 from support.attacker import Attacker, attacker_in, log_of, records_of
 from support.audit_log import (
@@ -33,13 +34,16 @@ from support.audit_log import (
 )
 from support.config import realistic
 
+from stravinsky_rollback_mcp import config
 from stravinsky_rollback_mcp.core.codec import chain
-from stravinsky_rollback_mcp.core.model import AuditFilter, EventStatus, EventType
+from stravinsky_rollback_mcp.core.model import Actor, AuditFilter, EventStatus, EventType, MadeBy
 from stravinsky_rollback_mcp.disk import audit_archive
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.disk.audit import AuditLog
 from stravinsky_rollback_mcp.disk.audit_rotation import Rotation
 from stravinsky_rollback_mcp.errors import Code, RollbackError
+from stravinsky_rollback_mcp.service import Caller, RollbackService
+from stravinsky_rollback_mcp.service.refusals import MAX_ALIKE, MAX_SAME, WINDOW_SECONDS
 
 EVENTS = 50
 
@@ -386,3 +390,49 @@ def test_row_78_an_intent_without_an_outcome_shows_as_interrupted(attacker: Atta
     log.append(replace(intent, status=EventStatus.SUCCESS), now=moment(2), event_id="outcome")
     statuses = [event["status"] for event in attacker.call("query_audit", event_type="MANUAL_ROLLBACK")["events"]]
     assert statuses == ["success", "started"]
+
+
+def test_row_79_a_flood_of_refusals_is_counted_and_buries_nothing(attacker: Attacker) -> None:
+    """Ten of the same and three hundred of a kind a minute are recorded one by one, the rest as one number."""
+    seconds = [0.0]
+    service = RollbackService(config.load({"HOME": str(attacker.home)}, for_terminal=False))
+    service._refusals._clock = lambda: seconds[0]
+    caller = Caller(actor=Actor(kind="mcp_client", name="flood"), made_by=MadeBy.TOOL)
+    error = RollbackError(Code.NOT_FOUND, "no.")
+    before = len(log_of(attacker.home))
+
+    async def flood() -> None:
+        for _ in range(1000):
+            await service.refuse(caller, "rollback_to", {"version": "v9"}, error)
+        for number in range(1000):
+            await service.refuse(caller, f"tool {number}", {"n": number}, error)
+        await service.refuse(caller, "undo", {}, RollbackError(Code.BUSY, "no."))  # another kind is not held back
+        seconds[0] += WINDOW_SECONDS
+        await service.refuse(caller, "redo", {}, error)
+        await service.end()
+
+    anyio.run(flood)
+    new = [record.draft for record in records_of(attacker.home)[before:]]
+    assert len(new) == MAX_ALIKE + 3
+    counted = [draft.details["repeated"] for draft in new if draft.details and "repeated" in draft.details]
+    assert counted == [2000 - MAX_ALIKE]
+    assert [draft.error for draft in new].count(Code.BUSY) == 1
+    same = [draft for draft in new if draft.details and draft.details["operation"] == "rollback_to"]
+    assert len(same) == MAX_SAME
+    assert attacker.call("query_audit", event_type="BACKUP_CREATED")["events"][0]["version"] == "v1"
+
+
+def test_row_79_a_count_is_not_lost_when_the_session_ends(attacker: Attacker) -> None:
+    """What was only counted so far enters the audit with the end of the server."""
+    service = RollbackService(config.load({"HOME": str(attacker.home)}, for_terminal=False))
+    caller = Caller(actor=Actor(kind="mcp_client"), made_by=MadeBy.TOOL)
+
+    async def repeat() -> None:
+        for _ in range(MAX_SAME + 7):
+            await service.refuse(caller, "undo", {}, RollbackError(Code.BUSY, "no."))
+        await service.end()
+
+    anyio.run(repeat)
+    details = records_of(attacker.home)[-1].draft.details
+    assert details is not None
+    assert details["repeated"] == 7

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import click
 
+from stravinsky_rollback_mcp.cli.export import export
 from stravinsky_rollback_mcp.cli.terminal import Terminal, example, with_terminal
 from stravinsky_rollback_mcp.errors import EXIT_DONE, EXIT_PROBLEMS_FOUND
 
@@ -110,3 +111,6 @@ def verify(terminal: Terminal) -> int:
     found = terminal.ask(lambda service, caller: service.verify_audit(caller))
     terminal.show(VerifyAuditResult.model_validate(found), render.chain, is_good=found.chain.intact)
     return EXIT_DONE if found.chain.intact else EXIT_PROBLEMS_FOUND
+
+
+audit.add_command(export)

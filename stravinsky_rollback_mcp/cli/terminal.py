@@ -215,6 +215,10 @@ class Terminal:
         """What the person is about to be asked about, ``--quiet`` or not."""
         rendering(self._console(is_error=True), answer)
 
+    def console_for_trouble(self) -> "Console":
+        """Where to tell what is wrong beside an answer that is on standard output already."""
+        return self._console(is_error=True)
+
     def refuse(self, error: RollbackError) -> int:
         """Show why not, and what to do next; returns the exit status."""
         if self.options.as_json:

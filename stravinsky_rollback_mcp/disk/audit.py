@@ -30,6 +30,7 @@ from stravinsky_rollback_mcp.core.policy import AuditPolicy
 from stravinsky_rollback_mcp.disk import audit_restart as restart
 from stravinsky_rollback_mcp.disk import audit_rotation as rotation
 from stravinsky_rollback_mcp.disk.atomic import PRIVATE_FOLDER, Files
+from stravinsky_rollback_mcp.disk.audit_archive import DamagedArchiveError
 from stravinsky_rollback_mcp.disk.audit_chain import ChainReader, Look
 from stravinsky_rollback_mcp.disk.audit_index import AuditIndex
 from stravinsky_rollback_mcp.disk.audit_lines import Prefix
@@ -289,6 +290,15 @@ class AuditLog:
             found = self._reader.operations.records(operation_id, log)
             return tuple(record for record in found if record.draft.operation_id == operation_id)
 
+    def export(self, take: Callable[[AuditRecord], None]) -> None:
+        """Hand every sound record to ``take``, oldest first, from the first on that can be read without a gap."""
+        with self._guard, self._reader.open() as log, _as_broken():
+            seq = log.first_readable
+            while seq <= log.prefix.seq:
+                for line in log.lines(seq, 0):
+                    take(chain.decode_line(line))
+                seq = log.ends_at(seq) + 1
+
     def close(self) -> None:
         """Let go of the index and the archives; the object can still be used."""
         with self._guard:
@@ -317,6 +327,15 @@ def _require_sound(look: Look) -> None:
         raise RollbackError(Code.AUDIT_MISSING, f"{look.chain.problem}.", _HINT_MISSING)
     where = "" if look.chain.first_bad_seq is None else f" from record {look.chain.first_bad_seq} on"
     raise RollbackError(Code.AUDIT_BROKEN, f"the audit log is broken{where}: {look.chain.problem}.", _HINT_BROKEN)
+
+
+@contextmanager
+def _as_broken() -> Generator[None, None, None]:
+    """What was sound a moment ago and is not any more."""
+    try:
+        yield
+    except (ValueError, DamagedArchiveError) as error:
+        raise RollbackError(Code.AUDIT_BROKEN, "the audit log changed while it was read.", _HINT_BROKEN) from error
 
 
 @contextmanager

@@ -43,6 +43,7 @@ from stravinsky_rollback_mcp.schema.results import (
     Update,
     VerifyAuditResult,
     VerifyResult,
+    event_of,
     query_audit_result,
 )
 
@@ -84,6 +85,7 @@ __all__ = [
     "VerifyResult",
     "WalkArguments",
     "arguments_of",
+    "event_of",
     "lean_schema",
     "query_audit_result",
 ]

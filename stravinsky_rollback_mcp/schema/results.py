@@ -250,13 +250,14 @@ def query_audit_result(page: AuditPageOutcome) -> QueryAuditResult:
         summary=page.summary,
         next_step=page.next_step,
         notices=list(page.notices),
-        events=[_event(record) for record in page.events],
+        events=[event_of(record) for record in page.events],
         next_cursor=page.next_cursor,
         chain=ChainResult.model_validate(page.chain),
     )
 
 
-def _event(record: AuditRecord) -> Event:
+def event_of(record: AuditRecord) -> Event:
+    """One event of the audit as callers see it."""
     draft = record.draft
     return Event(
         seq=record.seq,

@@ -237,6 +237,8 @@ class RollbackServer:
             tasks.start_soon(self._stop_on_signal)
             tasks.start_soon(self._stop_soon_after, lines.ended)
             await self.protocol.run(incoming, first_reply, self.protocol.create_initialization_options())
+            if self._service is not None:
+                await self._service.end()
             tasks.cancel_scope.cancel()
 
     async def _after(self, first_reply: anyio.Event) -> None:
@@ -256,7 +258,7 @@ class RollbackServer:
         """
         with anyio.move_on_after(SETTLE_SECONDS):
             if self._service is not None:
-                await self._service.settle()
+                await self._service.end()
         os._exit(0)
 
     async def _stop_soon_after(self, ended: anyio.Event) -> None:

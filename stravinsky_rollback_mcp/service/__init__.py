@@ -6,6 +6,7 @@ the cancelled caller goes on. Refusals are recorded in the audit on their way ou
 
 import hashlib
 import math
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TypeVar
@@ -14,7 +15,7 @@ import anyio
 import anyio.to_thread
 
 from stravinsky_rollback_mcp.config import Config
-from stravinsky_rollback_mcp.core.model import Actor, AuditDraft, EventStatus, EventType, MadeBy, Scope
+from stravinsky_rollback_mcp.core.model import Actor, AuditDraft, AuditRecord, EventStatus, EventType, MadeBy, Scope
 from stravinsky_rollback_mcp.core.outcome import (
     AuditBegun,
     AuditPage,
@@ -32,6 +33,7 @@ from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service import anew, audit, backup, compare, reading, restore
 from stravinsky_rollback_mcp.service.desk import Caller, Desk
+from stravinsky_rollback_mcp.service.refusals import Refusals
 from stravinsky_rollback_mcp.service.restore import Consent
 
 __all__ = ["Actor", "Caller", "Consent", "EventStatus", "EventType", "MadeBy", "RollbackService", "Scope"]
@@ -46,6 +48,7 @@ class RollbackService:
 
     def __init__(self, config: Config, files: Files | None = None, *, without_audit: bool = False) -> None:
         self._desk = Desk(config, files or Files(), backup.keep_rescued, without_audit=without_audit)
+        self._refusals = Refusals(self._desk.record, time.monotonic)
         self._busy = 0
         self._settled = anyio.Event()
 
@@ -189,6 +192,10 @@ class RollbackService:
         """Check the whole audit chain."""
         return await self._do(caller, "verify_audit", {}, lambda: audit.verify_audit(self._desk))
 
+    async def export_audit(self, caller: Caller, take: Callable[[AuditRecord], None]) -> ChainVerified:
+        """Hand every record that is kept to ``take``, oldest first, in a worker thread; then how the chain stands."""
+        return await self._do(caller, "export_audit", {}, lambda: audit.export_audit(self._desk, take))
+
     async def begin_audit_anew(self, caller: Caller) -> AuditBegun:
         """Begin the audit anew where its chain is broken or gone; only after a person agreed."""
         return await self._do(caller, "begin_audit_anew", {}, lambda: anew.begin_audit_anew(self._desk, caller))
@@ -276,6 +283,16 @@ class RollbackService:
         while self._busy:
             await self._settled.wait()
 
+    async def end(self) -> None:
+        """Settle, and let the audit have what was only counted so far."""
+        await self.settle()
+
+        def body() -> None:
+            with suppress(RollbackError):  # nobody is left to be told
+                self._refusals.end()
+
+        await anyio.to_thread.run_sync(body)
+
     def _refused(
         self, caller: Caller, operation: str, arguments: Mapping[str, object], error: RollbackError
     ) -> RollbackError:
@@ -293,6 +310,8 @@ class RollbackService:
         reason: str,
         incident: str = "",
     ) -> None:
+        if not self._desk.config.policy.audit.enable_audit_logging:
+            return  # what history, recovery and the proof of backups rest on is recorded all the same
         details = {"operation": operation, "arguments_sha256": _digest(arguments)}
         draft = AuditDraft(
             event_type=EventType.REFUSED,
@@ -306,7 +325,7 @@ class RollbackService:
         # An audit that cannot be written is one of the things that are refused; the caller is told that, not this.
         with suppress(RollbackError):
             self._desk.store.open()
-            self._desk.record(draft)
+            self._refusals.add(draft)
 
 
 def _has_changed_something(outcome: object) -> bool:

@@ -1,5 +1,6 @@
 """Asking the audit: pages of what happened, and whether the chain can be believed. Nothing is changed."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from stravinsky_rollback_mcp.core.model import AuditFilter, AuditRecord, EventStatus, EventType
@@ -45,6 +46,8 @@ def query_audit(
     in_flight = _operation_in_flight(desk)
     events = tuple(_as_it_stands(desk, record, in_flight) for record in records)
     health = "the chain is intact" if chain.intact else f"the chain is broken at {chain.first_bad_seq}: {chain.problem}"
+    if not chain.checked:
+        health = f"the chain is {chain.problem}"
     return AuditPage(
         summary=f"{plural(len(events), 'event')} shown; {health}.",
         next_step="" if chain.intact else "Run `stravinsky-rollback audit verify`.",
@@ -93,3 +96,10 @@ def verify_audit(desk: Desk) -> ChainVerified:
         notices=(),
         chain=chain,
     )
+
+
+def export_audit(desk: Desk, take: Callable[[AuditRecord], None]) -> ChainVerified:
+    """Hand on every sound record that is kept, archives included, oldest first, each as it was written."""
+    found = verify_audit(desk)
+    desk.audit.export(take)
+    return found

@@ -1,7 +1,10 @@
 """``audit``, ``status``, ``recovery``: what a person reads of what was done."""
 
+import csv
+import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,11 @@ import pytest
 from click.testing import Result
 
 from stravinsky_rollback_mcp import schema
+from stravinsky_rollback_mcp.core.codec import chain
+from stravinsky_rollback_mcp.core.model import Actor, AuditDraft, EventStatus, EventType
+from stravinsky_rollback_mcp.disk.atomic import Files
+from stravinsky_rollback_mcp.disk.audit import AuditLog
+from stravinsky_rollback_mcp.disk.audit_rotation import Rotation
 
 Run = Callable[..., Result]
 
@@ -111,3 +119,96 @@ def test_resume_says_that_nothing_was_unfinished(run: Run, eventful: None) -> No
     """Safe to type at any time."""
     assert run("recovery", "resume").stdout == "Nothing was unfinished.\n"
     assert json.loads(run("recovery", "resume", "--json").stdout)["recovered"] is False
+
+
+def _rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def test_export_writes_every_event_in_each_form(run: Run, eventful: None) -> None:
+    """Oldest first, the same fields as the tool's; CSV with one column a field (feature M8)."""
+    events = [event for event in reversed(_log(run)["events"]) if event["status"] != "interrupted"]
+    lines = run("audit", "export", "--format", "jsonl")
+    assert (lines.exit_code, lines.stderr) == (0, "")
+    assert [json.loads(line) for line in lines.stdout.splitlines()] == events
+    assert json.loads(run("audit", "export", "--format", "json").stdout) == events
+    rows = _rows_of(run("audit", "export", "--format", "csv").stdout)
+    assert [row["event_type"] for row in rows] == [event["event_type"] for event in events]
+    assert [json.loads(row["paths"]) for row in rows] == [event["paths"] for event in events]
+    assert {row["actor_kind"] for row in rows} == {"terminal", "unknown"}
+    assert run("audit", "export").exit_code == 2
+
+
+def test_export_of_nothing_is_well_formed(run: Run, configured: tuple[Path, Path]) -> None:
+    """A header, an empty array, no line."""
+    assert len(run("audit", "export", "--format", "csv").stdout.splitlines()) == 1
+    assert json.loads(run("audit", "export", "--format", "json").stdout) == []
+    assert run("audit", "export", "--format", "jsonl").stdout == ""
+
+
+def test_export_goes_through_archives(run: Run, eventful: None, home: Path) -> None:
+    """What was rotated away is in it too, and nothing twice."""
+    before = run("audit", "export", "--format", "jsonl").stdout
+    log = AuditLog(str(home / ".stravinsky/rollback/audit"), Files())
+    log._rotation = Rotation(size_bytes=1, days=1, retention_days=1000)
+    draft = chain.decode_line((home / ".stravinsky/rollback/audit/operations.log").read_bytes().splitlines()[0]).draft
+    log.append(replace(draft, state=None), now="2026-11-24T00:00:00Z", event_id="last")
+    after = run("audit", "export", "--format", "jsonl").stdout
+    assert after.startswith(before)
+    assert [json.loads(line)["seq"] for line in after.splitlines()] == list(range(1, 9))
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t"])
+def test_no_cell_of_an_export_is_a_formula(run: Run, eventful: None, home: Path, start: str) -> None:
+    """A client names itself; a spreadsheet that opens the file must not reckon with it (OWASP, CSV injection)."""
+    log = AuditLog(str(home / ".stravinsky/rollback/audit"), Files())
+    draft = AuditDraft(
+        event_type=EventType.REFUSED,
+        status=EventStatus.REFUSED,
+        actor=Actor(kind="mcp_client", name=f'{start}HYPERLINK("http://x";"y")'),
+        user_root="/u",
+        project=None,
+    )
+    log.append(draft, now="2026-11-24T00:00:00Z", event_id="formula")
+    row = _rows_of(run("audit", "export", "--format", "csv").stdout)[-1]
+    assert row["actor_name"] == f"'{start}" + 'HYPERLINK("http://x";"y")'
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in row.values())
+
+
+def test_export_of_a_broken_chain_ends_before_the_break(run: Run, eventful: None, home: Path) -> None:
+    """Exit status 3, the reason beside; what comes after the break is not passed off as true."""
+    log = home / ".stravinsky/rollback/audit/operations.log"
+    log.write_bytes(log.read_bytes().replace(b'"MANUAL_ROLLBACK"', b'"AUTO_ROLLBACK"', 1))
+    result = run("audit", "export", "--format", "jsonl")
+    assert result.exit_code == 3
+    assert result.stderr.startswith("audit_broken: ")
+    assert [json.loads(line)["seq"] for line in result.stdout.splitlines()] == [1, 2, 3]
+
+
+def test_a_log_that_is_not_checked_says_so(run: Run, eventful: None, home: Path) -> None:
+    """`audit.tamper_detection_enabled` off: every page tells, and `audit verify` looks all the same."""
+    store = home / ".stravinsky/rollback"
+    (store / "config.json").write_text(
+        '{"version": "1.0", "audit": {"tamper_detection_enabled": false}}', encoding="utf-8"
+    )
+    chain_found = _log(run)["chain"]
+    assert (chain_found["checked"], chain_found["intact"]) == (False, True)
+    assert "tamper_detection_enabled" in chain_found["problem"]
+    assert chain_found["verified_from_seq"] == chain_found["events"] + 1
+    assert "not checked" in run("audit", "log").stdout
+    log = store / "audit" / "operations.log"
+    log.write_bytes(log.read_bytes().replace(b'"MANUAL_ROLLBACK"', b'"AUTO_ROLLBACK"', 1))
+    assert run("backup", "create", "v9").exit_code == 0
+    assert run("audit", "verify").exit_code == 3
+
+
+def test_without_audit_logging_what_history_needs_is_still_recorded(run: Run, eventful: None, home: Path) -> None:
+    """`audit.enable_audit_logging` off: refusals are not recorded; backups, restores and their states are."""
+    (home / ".stravinsky/rollback/config.json").write_text(
+        '{"version": "1.0", "audit": {"enable_audit_logging": false}}', encoding="utf-8"
+    )
+    before = _log(run)["chain"]["events"]
+    assert run("rollback", "to", "v9", "--yes").exit_code == 1
+    assert _log(run)["chain"]["events"] == before
+    assert run("undo", "--yes").exit_code == 0
+    assert _log(run, "--type", "UNDO")["events"][0]["status"] == "success"

@@ -38,7 +38,8 @@ def test_the_commands_are_those_of_the_contract() -> None:
     assert {" ".join(words) for words in COMMANDS} == {
         *("backup create", "backup list", "backup show", "backup verify"),
         *("rollback list", "rollback show", "rollback to", "rollback undo", "rollback redo", "rollback auto"),
-        *("undo", "redo", "status", "compare", "recovery resume", "audit log", "audit verify", "demo", "serve"),
+        *("undo", "redo", "status", "compare", "recovery resume", "audit log", "audit verify", "audit export"),
+        *("demo", "serve"),
     }
 
 
@@ -131,7 +132,8 @@ def test_a_refusal_with_json_is_one_document_on_stdout(run: Run, configured: tup
 )
 def test_every_command_refuses_an_untrusted_environment_alike(run: Run, words: tuple[str, ...]) -> None:
     """Errors of the configuration take the way of every other refusal."""
-    arguments = (*words, "v1") if words[-1] in {"show", "to", "auto"} else words
+    needed = {"show": ["v1"], "to": ["v1"], "auto": ["v1"], "export": ["--format", "csv"]}
+    arguments = (*words, *needed.get(words[-1], ()))
     result = run(*arguments, "--json", HOME="relative")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["error"]["code"] == "env_untrusted"
