@@ -17,8 +17,8 @@ The way through the house, in one direction only::
              ``audit_chain`` and ``audit_index``
 ``config``   the only reader of environment, home and ``config.json``
 ``service``  one async method per use case; ``desk`` owns clock, ids and the ways in; ``stored`` tells which backups
-             exist; ``look``, ``parts`` and ``intent`` plan; ``backup``, ``restore``, ``reading`` and ``audit`` are
-             the use cases
+             exist; ``look``, ``parts``, ``intent`` and ``recover`` plan; ``backup``, ``restore``, ``reading``
+             and ``audit`` are the use cases
 ``schema``   pydantic arguments and results, for the server and for ``--json``
 ``server``   MCP over stdio, ``asking`` the person; ``cli`` the terminal twin
 

@@ -1,19 +1,73 @@
-"""``stravinsky-rollback recovery``: what to do when something was interrupted."""
+"""``stravinsky-rollback recovery``: bring back what was lost, and what to do when something was interrupted."""
 
 from typing import TYPE_CHECKING
 
 import click
 
+from stravinsky_rollback_mcp.cli.rollback import restore, with_consent
 from stravinsky_rollback_mcp.cli.terminal import WITHOUT_AUDIT, Terminal, example, with_terminal
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from stravinsky_rollback_mcp.schema import VerifyAuditResult
+    from stravinsky_rollback_mcp.service import Caller, Consent, RollbackService
 
 
 @click.group()
 def recovery() -> None:
-    """Bring an interrupted operation to its end."""
+    """Bring back what was lost, or an interrupted operation to its end."""
+
+
+@recovery.command(epilog=example("recovery file ~/.claude/settings.json --pointer /hooks/PreToolUse"))
+@click.argument("path")
+@click.argument("version", required=False)
+@click.option("--pointer", metavar="POINTER", help="Bring back this key of a JSON file alone, as in /hooks/PreToolUse.")
+@with_consent
+@with_terminal
+def file(terminal: Terminal, *, path: str, version: str | None, pointer: str | None, dry_run: bool, yes: bool) -> None:
+    """Bring back one file, and nothing else, from backup VERSION.
+
+    Without VERSION from the newest intact backup that has the file different from what is live. A key brings the hook
+    scripts that it names along. `undo` takes it back.
+    """
+    _recover(terminal, "file", path, version, pointer, dry_run=dry_run, yes=yes)
+
+
+@recovery.command(epilog=example("recovery directory ~/.claude/hooks --dry-run"))
+@click.argument("path")
+@click.argument("version", required=False)
+@with_consent
+@with_terminal
+def directory(terminal: Terminal, *, path: str, version: str | None, dry_run: bool, yes: bool) -> None:
+    """Bring back one directory as backup VERSION has it: what came since goes, what is in no backup stays.
+
+    Without VERSION from the newest intact backup that has it different from what is live. `undo` takes it back.
+    """
+    _recover(terminal, "directory", path, version, None, dry_run=dry_run, yes=yes)
+
+
+def _recover(
+    terminal: Terminal,
+    kind: str,
+    path: str,
+    version: str | None,
+    pointer: str | None,
+    *,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    def perform(service: "RollbackService", caller: "Caller", consent: "Consent") -> "Awaitable[object]":
+        from stravinsky_rollback_mcp.service import Kind, Lost
+
+        lost = Lost(path=path, kind=Kind(kind), pointer=pointer)
+        return service.recover(caller, lost=lost, version=version, consent=consent)
+
+    if not dry_run:
+        mend_audit(terminal, yes=yes)
+    asked = {"path": path, "kind": kind, "pointer": pointer, "version": version}
+    restore(terminal, "recover", asked, perform, dry_run=dry_run, yes=yes)
 
 
 @recovery.command(epilog=example("recovery resume"))

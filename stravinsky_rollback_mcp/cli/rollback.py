@@ -50,7 +50,7 @@ def to(terminal: Terminal, *, version: str, only: tuple[str, ...], scope: str | 
         return service.rollback_to(caller, version=version, only=only, scope=wanted, consent=consent)
 
     asked = {"version": version, "only": list(only), "scope": scope}
-    _restore(terminal, "rollback_to", asked, perform, dry_run=dry_run, yes=yes)
+    restore(terminal, "rollback_to", asked, perform, dry_run=dry_run, yes=yes)
 
 
 @rollback.command(epilog=example("rollback auto v1 --yes"))
@@ -59,7 +59,7 @@ def to(terminal: Terminal, *, version: str, only: tuple[str, ...], scope: str | 
 @with_terminal
 def auto(terminal: Terminal, *, version: str, dry_run: bool, yes: bool) -> None:
     """Bring everything back to backup VERSION from a script, and record it as an automatic rollback."""
-    _restore(
+    restore(
         terminal,
         "roll_back_automatically",
         {"version": version},
@@ -77,7 +77,7 @@ def undo(terminal: Terminal, *, dry_run: bool, yes: bool) -> None:
 
     That is an edit by anyone since the last known state, else the last rollback or change. Again goes further back.
     """
-    _restore(
+    restore(
         terminal,
         "undo",
         {},
@@ -92,7 +92,7 @@ def undo(terminal: Terminal, *, dry_run: bool, yes: bool) -> None:
 @with_terminal
 def redo(terminal: Terminal, *, dry_run: bool, yes: bool) -> None:
     """Bring again what the last undo took back."""
-    _restore(
+    restore(
         terminal,
         "redo",
         {},
@@ -106,7 +106,7 @@ for _command in (list_backups, show_backup, undo, redo):
     rollback.add_command(_command)
 
 
-def _restore(
+def restore(
     terminal: Terminal,
     operation: str,
     asked: Mapping[str, object],
@@ -115,6 +115,7 @@ def _restore(
     dry_run: bool,
     yes: bool,
 ) -> None:
+    """Show what would change, ask unless that is settled, and then do exactly what was shown."""
     from stravinsky_rollback_mcp.cli import render
     from stravinsky_rollback_mcp.schema import RestoreResult
     from stravinsky_rollback_mcp.service import Consent

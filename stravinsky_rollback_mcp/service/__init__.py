@@ -15,7 +15,16 @@ import anyio
 import anyio.to_thread
 
 from stravinsky_rollback_mcp.config import Config
-from stravinsky_rollback_mcp.core.model import Actor, AuditDraft, AuditRecord, EventStatus, EventType, MadeBy, Scope
+from stravinsky_rollback_mcp.core.model import (
+    Actor,
+    AuditDraft,
+    AuditRecord,
+    EventStatus,
+    EventType,
+    Kind,
+    MadeBy,
+    Scope,
+)
 from stravinsky_rollback_mcp.core.outcome import (
     AuditBegun,
     AuditPage,
@@ -33,10 +42,22 @@ from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service import anew, audit, backup, compare, reading, restore
 from stravinsky_rollback_mcp.service.desk import Caller, Desk
+from stravinsky_rollback_mcp.service.recover import Lost
 from stravinsky_rollback_mcp.service.refusals import Refusals
 from stravinsky_rollback_mcp.service.restore import Consent
 
-__all__ = ["Actor", "Caller", "Consent", "EventStatus", "EventType", "MadeBy", "RollbackService", "Scope"]
+__all__ = [
+    "Actor",
+    "Caller",
+    "Consent",
+    "EventStatus",
+    "EventType",
+    "Kind",
+    "Lost",
+    "MadeBy",
+    "RollbackService",
+    "Scope",
+]
 
 Outcome = TypeVar("Outcome")
 
@@ -138,6 +159,13 @@ class RollbackService:
             "roll_back_automatically",
             {"version": version, "consent": consent},
             lambda: restore.roll_back_automatically(self._desk, caller, version, consent),
+        )
+
+    async def recover(self, caller: Caller, *, lost: Lost, version: str | None, consent: Consent) -> Restored:
+        """Bring back one file, directory or key; without a version from the newest backup that has it different."""
+        arguments = {"lost": lost, "version": version, "consent": consent}
+        return await self._do(
+            caller, "recover", arguments, lambda: restore.recover(self._desk, caller, lost, version, consent)
         )
 
     async def undo(self, caller: Caller, *, consent: Consent) -> Restored:

@@ -26,11 +26,12 @@ _CHECKOUT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """A plan with what the report and the audit say about it."""
+    """A plan with what the report and the audit say about it; ``level`` is how much a recovery brings back."""
 
     plan: Plan
     to_version: str | None
     goal: str = ""
+    level: str = ""
     restores: int | None = None
     undone: Undone | None = None
     next_undo: Undone | None = None

@@ -16,7 +16,15 @@ from stravinsky_rollback_mcp.errors import RollbackError
 from stravinsky_rollback_mcp.service.desk import Desk, Known, digests_of
 from stravinsky_rollback_mcp.service.stored import known_file, matching_version
 
-_OPERATIONS = frozenset({EventType.MANUAL_ROLLBACK, EventType.AUTO_ROLLBACK, EventType.UNDO, EventType.REDO})
+_OPERATIONS = frozenset(
+    {
+        EventType.MANUAL_ROLLBACK,
+        EventType.AUTO_ROLLBACK,
+        EventType.RECOVERY_ATTEMPT,
+        EventType.UNDO,
+        EventType.REDO,
+    }
+)
 _NS = 1_000_000_000
 
 

@@ -28,6 +28,7 @@ from stravinsky_rollback_mcp.service.desk import Caller, Desk, digests_of, state
 from stravinsky_rollback_mcp.service.intent import Intent, intend_rollback, intend_walk
 from stravinsky_rollback_mcp.service.look import Look, gather
 from stravinsky_rollback_mcp.service.quarantine import DAMAGE, put_aside_damaged
+from stravinsky_rollback_mcp.service.recover import Lost, intend_recovery
 from stravinsky_rollback_mcp.service.stored import held_pairs, matching_version, open_authentic
 
 
@@ -53,6 +54,11 @@ def roll_back_automatically(desk: Desk, caller: Caller, version: str, consent: C
     return _restore(
         desk, caller, lambda look: intend_rollback(desk, look, version, (), None, operation=operation), consent
     )
+
+
+def recover(desk: Desk, caller: Caller, lost: Lost, version: str | None, consent: Consent) -> Restored:
+    """Bring back one file, directory or key, from that version or the newest that has it different."""
+    return _restore(desk, caller, lambda look: intend_recovery(desk, look, lost, version), consent, version or "")
 
 
 def undo(desk: Desk, caller: Caller, consent: Consent) -> Restored:
@@ -170,6 +176,7 @@ def _apply(desk: Desk, caller: Caller, look: Look, intent: Intent, started: floa
                 "safety_backup": safety,
                 "accepted": len(plan.security_changes),
                 "person_asked": caller.is_agreed,
+                **({"level": intent.level} if intent.level else {}),
             }
         ),
     )
