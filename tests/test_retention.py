@@ -369,11 +369,13 @@ def _kill_while_pruning(world: World, since: str) -> int:
     return len(log.calls) + 1 - first
 
 
+@pytest.mark.case(37)
 def test_killed_while_pruning_the_newest_and_the_pinned_are_whole(world: World) -> None:
     """At every call from the new backup's manifest on: what is left is intact, and the next creation ends it."""
     assert _kill_while_pruning(world, "/backups/old/") > 3
 
 
+@pytest.mark.case(37)
 @pytest.mark.long
 def test_killed_anywhere_in_a_creation_that_prunes_the_newest_and_the_pinned_are_whole(world: World) -> None:
     """The same from the first call on."""

@@ -319,7 +319,11 @@ class Files:
 
     def sweep_temporaries(self, folder: str) -> None:
         """Remove what ``write_file`` left when its process was killed; the caller holds the folder's lock."""
-        for name in sorted(os.listdir(folder)):
+        try:
+            names = sorted(os.listdir(folder))
+        except OSError as error:
+            raise failure(error, "listing", folder) from error
+        for name in names:
             if _TEMPORARY.fullmatch(name):
                 self.remove_file(f"{folder}/{name}")
 

@@ -35,6 +35,7 @@ from stravinsky_rollback_mcp.disk.audit_chain import ChainReader, Look
 from stravinsky_rollback_mcp.disk.audit_index import AuditIndex
 from stravinsky_rollback_mcp.disk.audit_lines import Prefix
 from stravinsky_rollback_mcp.disk.audit_rotation import Rotation
+from stravinsky_rollback_mcp.disk.lock import owned
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 LOCK_WAIT_SECONDS = 5.0
@@ -212,7 +213,7 @@ class AuditLog:
         with _as_unwritable():
             self._make_folder()
             handle = self._files.open_append(path)
-        try:
+        with owned(handle):
             waited, pause = 0.0, 0.001
             while not _try_lock(handle, path):
                 if waited >= LOCK_WAIT_SECONDS:
@@ -220,8 +221,6 @@ class AuditLog:
                 time.sleep(pause)
                 waited, pause = waited + pause, min(2 * pause, 0.02)
             yield
-        finally:
-            os.close(handle)
 
     def _make_folder(self) -> None:
         if os.path.isdir(self._folder):

@@ -7,7 +7,7 @@ import secrets
 from stravinsky_rollback_mcp.core.codec import journal as codec
 from stravinsky_rollback_mcp.core.codec.journal import Journal
 from stravinsky_rollback_mcp.disk.atomic import Files
-from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, read_file
+from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, read_file, unreadable
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 MAX_BYTES = 64 << 20
@@ -79,7 +79,7 @@ class JournalFile:
         except FileNotFoundError:
             return {}
         except OSError as error:
-            raise codec.damaged(f"its folder cannot be read ({error.strerror})") from error
+            raise unreadable(self.folder, error) from error
         records = {name: self._read(f"{self.folder}/{name}") for name in names}
         return {name: record for name, record in records.items() if record is not None}
 

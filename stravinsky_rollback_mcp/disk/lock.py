@@ -20,19 +20,55 @@ _MAX_NOTE_BYTES = 2048  # a letter takes up to twelve bytes in JSON
 def exclusive(path: str, files: Files, *, timeout_seconds: float, holder: str) -> Generator[None]:
     """Hold the lock file at ``path``; raises ``busy``, naming the holder, when it is not free in time.
 
-    The file is opened without following links, is never deleted (two owners would be possible), and is closed on
-    exec so that no child keeps it.
+    The file is opened without following links and never deleted by us (two owners would be possible); where somebody
+    else did that, the lock on what it was counts for nothing. No child keeps it.
     """
-    handle = files.open_append(path)
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        handle = files.open_append(path)
+        with owned(handle):
+            _acquire(handle, deadline)
+            if not _lies_at(handle, path):
+                continue
+            # The note is for those who wait. A full disk must not keep out the recovery that would free it.
+            with contextlib.suppress(RollbackError):
+                files.truncate(handle, 0, path)
+                files.write(handle, _note(holder), path)
+            yield
+            return
+
+
+_owned: set[int] = set()
+
+
+@contextlib.contextmanager
+def owned(handle: int) -> Generator[None]:
+    """Close an open lock file at the end, and at once in a child that is forked meanwhile.
+
+    ``exec`` closes it anyway; without one the child would keep the lock for as long as it lives.
+    """
+    _owned.add(handle)
     try:
-        _acquire(handle, time.monotonic() + timeout_seconds)
-        # The note is for those who wait. A full disk must not keep out the recovery that would free it.
-        with contextlib.suppress(RollbackError):
-            files.truncate(handle, 0, path)
-            files.write(handle, _note(holder), path)
         yield
     finally:
-        os.close(handle)
+        if handle in _owned:  # a forked child comes here too, and its handle of that number may be another file's
+            _owned.remove(handle)
+            os.close(handle)
+
+
+def _let_go() -> None:
+    while _owned:
+        os.close(_owned.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
+def _lies_at(handle: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _acquire(handle: int, deadline: float) -> None:

@@ -277,7 +277,7 @@ class Store:
                     self._files.sync_folder(self.backups)
                     return stored, tuple(seen for _, seen in captured)
                 changed = moved.place.resolved
-            for name in os.listdir(f"{self.backups}/{version}"):
+            for name in names_in(f"{self.backups}/{version}"):
                 self._files.remove_file(f"{self.backups}/{version}/{name}")
         raise RollbackError(
             Code.UNSTABLE_SOURCE,

@@ -64,6 +64,7 @@ def test_a_second_process_is_told_who_holds_it(tmp_path: Path) -> None:
     take(path)
 
 
+@pytest.mark.case(31)
 def test_a_killed_holder_frees_it(tmp_path: Path) -> None:
     """The lock dies with the process, and is never deleted (fault cases, section 2, rule 5)."""
     path = tmp_path / "lock"
@@ -86,6 +87,65 @@ def test_a_child_does_not_keep_it(tmp_path: Path) -> None:
         assert process.stdin is not None
         take(path)  # the child still waits for the end of this pipe
         process.stdin.close()
+
+
+@pytest.mark.case(31)
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="this Python warns of any fork in a process with threads")
+def test_a_forked_child_does_not_keep_it(tmp_path: Path) -> None:
+    """Without an exec nothing would be closed: the child lets go at once, and the parent's lock stays."""
+    path = tmp_path / "lock"
+    done, say = os.pipe()
+    with exclusive(str(path), Files(), timeout_seconds=0, holder="parent"):
+        child = os.fork()
+        if not child:
+            os.close(say)
+            os.read(done, 1)  # lives until the parent is through
+            os._exit(0)
+        with pytest.raises(RollbackError):
+            take(path)
+    take(path)
+    os.close(say)
+    os.close(done)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_child_that_ends_its_own_copy_of_the_block_closes_no_other_file(tmp_path: Path) -> None:
+    """``multiprocessing`` runs such blocks to their end in the child; a handle of that number may be another file's."""
+    path = tmp_path / "lock"
+    code = (
+        "import os, sys\n"
+        "from stravinsky_rollback_mcp.disk.atomic import Files\n"
+        "from stravinsky_rollback_mcp.disk.lock import exclusive\n"
+        "with exclusive(sys.argv[1], Files(), timeout_seconds=0, holder='me'):\n"
+        "    child = os.fork()\n"
+        "    mine = os.open(sys.argv[1], os.O_RDONLY) if not child else -1\n"
+        "if not child:\n"
+        "    os.fstat(mine)\n"
+        "    os._exit(7)\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False, timeout=10)
+    assert done.returncode == 7
+
+
+def test_a_file_that_was_replaced_while_waited_for_is_no_lock(tmp_path: Path) -> None:
+    """Somebody deletes the lock file: who waited for the old one takes the new one, or waits for its holder."""
+    path = tmp_path / "lock"
+    entered = False
+    with exclusive(str(path), Files(), timeout_seconds=0, holder="old"):
+
+        def replace(operation: str, _path: str) -> None:
+            nonlocal entered
+            if operation == "open_append" and not entered:
+                entered = True
+                threading.Timer(0.05, path.unlink).start()
+
+        with pytest.raises(RollbackError) as caught:
+            take(path, timeout_seconds=0.2, files=Files(observe=replace))
+        assert caught.value.code is Code.BUSY
+        assert not path.exists()
+        with exclusive(str(path), Files(), timeout_seconds=0, holder="new"), pytest.raises(RollbackError):
+            take(path)
 
 
 def test_threads_of_one_process_exclude_each_other(tmp_path: Path) -> None:
