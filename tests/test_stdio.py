@@ -85,11 +85,20 @@ class Process:
             if message.get("id") == to:
                 return message
 
-    def shake_hands(self, version: str = "2025-06-18") -> dict[str, Any]:
+    def question(self) -> dict[str, Any]:
+        """The next request of the server's own; what else it says is read on the way."""
+        while True:
+            line = self._lines.get(timeout=WAIT_SECONDS)
+            assert line is not None, self.errors
+            message = json.loads(line)
+            if "method" in message and "id" in message:
+                return message
+
+    def shake_hands(self, version: str = "2025-06-18", **capabilities: Any) -> dict[str, Any]:
         """The handshake of the older era, as codex and gemini-cli do it."""
         hello = {
             "protocolVersion": version,
-            "capabilities": {},
+            "capabilities": capabilities,
             "clientInfo": {"name": "raw", "version": "1"},
         }
         reply = self.answer(self.ask("initialize", hello), within=START_SECONDS)
@@ -220,6 +229,50 @@ def test_a_wrecked_configuration_comes_back_byte_for_byte(
     process.hang_up()
     assert process.end() == 0
     assert process.errors == ""
+
+
+def test_just_the_one_lost_hook_comes_back(start: Start, roots: tuple[Path, Path]) -> None:
+    """An installer rewrote the settings: one hook is gone, with its script, and everything else is to stay.
+
+    Whoever wants the old allow rules back as well is asked in the client, while the store is free for others.
+    """
+    user, _ = roots
+    path, guard = user / "settings.json", user / "hooks" / "guard_bash.py"
+    before = json.loads(path.read_bytes())
+    script = guard.read_bytes()
+    process = start()
+    process.shake_hands(elicitation={})
+    process.call("create_backup", version="before-install")
+    settings = json.loads(path.read_bytes())
+    lost = settings["hooks"].pop("PreToolUse")
+    settings["permissions"]["allow"] = ["Bash(installed:*)"]
+    settings["hooks"]["PostToolUse"] = [{"hooks": [{"type": "command", "command": "installed"}]}]
+    path.write_text(json.dumps(settings, indent="\t"), encoding="utf-8")
+    guard.unlink()
+
+    only = ["~/.claude/settings.json#/hooks/PreToolUse"]
+    preview = process.call("rollback_to", version="before-install", only=only, dry_run=True)
+    assert preview["security_changes"] == []
+    done = process.call("rollback_to", version="before-install", only=only, plan_id=preview["plan_id"])
+    assert {change["component"] for change in done["changes"] if change["action"] != "none"} == {"hooks", "settings"}
+    settings["hooks"]["PreToolUse"] = lost
+    assert json.loads(path.read_bytes()) == settings
+    assert guard.read_bytes() == script
+
+    only = ["~/.claude/settings.json#/permissions/allow"]
+    call = process.ask("tools/call", {"name": "rollback_to", "arguments": {"version": "before-install", "only": only}})
+    question = process.question()
+    assert question["method"] == "elicitation/create"
+    assert "Bash(git status)" in question["params"]["message"]
+    other = start()
+    other.shake_hands()
+    assert other.call("create_backup", version="meanwhile")["created"]
+    answer = {"action": "accept", "content": {"apply": True}}
+    process.send(json.dumps({"jsonrpc": "2.0", "id": question["id"], "result": answer}).encode() + b"\n")
+    result = process.answer(call)["result"]
+    assert result["structuredContent"]["applied"], result
+    settings["permissions"]["allow"] = before["permissions"]["allow"]
+    assert json.loads(path.read_bytes()) == settings
 
 
 @pytest.mark.parametrize("era", ["auto", "legacy"])

@@ -313,7 +313,10 @@ def _summary(intent: Intent, *, applied: bool) -> str:
     plan = intent.plan
     if not plan.changes:
         return "Everything is already as it was asked to be; nothing was changed."
-    names = ", ".join(f"{step.target.scope} {step.target.component}" for step in plan.changes)
+    names = ", ".join(
+        f"{'' if step.content is None else 'keys of '}{step.target.scope} {step.target.component}"
+        for step in plan.changes
+    )
     done = "Restored" if applied else "Would restore"
     if intent.undone is None:
         return f"{done} {names} to {intent.goal}."

@@ -192,3 +192,27 @@ def test_many_paths_are_cut_and_counted(run: Run, configured: tuple[Path, Path])
     assert "+ many/05.md\n" in shown
     assert "+ … and 64 more\n" in shown
     assert "many/06.md" not in shown
+
+
+def test_one_key_of_a_settings_file_comes_back(run: Run, configured: tuple[Path, Path]) -> None:
+    """``--only FILE#/POINTER``: for a person and as JSON; the rest of the file stays byte for byte."""
+    path = configured[0] / "settings.json"
+    before = path.read_bytes()
+    assert run("backup", "create", "v1").exit_code == 0
+    settings = json.loads(before)
+    del settings["hooks"]["Stop"]
+    lost = json.dumps(settings | {"model": "haiku"}, indent=2).encode() + b"\n"
+    path.write_bytes(lost)
+    words = ("rollback", "to", "v1", "--only", "~/.claude/settings.json#/hooks/Stop")
+    shown = run(*words, "--dry-run")
+    assert shown.exit_code == 0
+    assert "keys of user settings" in shown.stdout
+    assert path.read_bytes() == lost
+    done = _json(run(*words, "--yes", "--json"))
+    assert done["applied"]
+    assert path.read_bytes() == before.replace(b'"opus"', b'"haiku"')
+    assert run("undo", "--yes").exit_code == 0
+    assert path.read_bytes() == lost
+    refused = run("rollback", "to", "v1", "--only", "~/.claude/settings.json#/hooks/Never", "--yes")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("not_found: ")
