@@ -3,12 +3,16 @@
 import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.crash import PERSON, Case, CrashAt, CrashedError, World, prepare
 
+from stravinsky_rollback_mcp.core.codec.journal import Phase, Retirement
 from stravinsky_rollback_mcp.disk.atomic import Files
+from stravinsky_rollback_mcp.disk.journal import JournalFile
+from stravinsky_rollback_mcp.disk.retire import retire
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service import Consent
 
@@ -116,3 +120,52 @@ def test_half_written_records_are_swept(world: World) -> None:
     (world.store / "recovery" / "RECOVERY.md").write_bytes(b"of another time")
     assert not world.resume().recovered
     assert os.listdir(world.store / "recovery") == []
+
+
+def test_the_record_stays_as_long_as_a_slot_does(world: World) -> None:
+    """Out of order: without its record a slot would be nobody's, and never be deleted or brought back."""
+    case = half_done(world)
+    files = Files()
+    journal = JournalFile(str(world.store / "recovery"), files)
+    record = journal.read()
+    assert record is not None
+    with pytest.raises(RollbackError) as caught:
+        journal.remove(record)
+    assert caught.value.code is Code.INTERNAL
+    assert journal.read() == record
+    assert world.resume().recovered
+    assert world.fingerprint() == case.old
+
+
+@pytest.mark.parametrize("phase", [None, Phase.STAGING, Phase.PREPARED, Phase.ABORTED])
+def test_nothing_retires_before_the_commit(world: World, phase: Phase | None) -> None:
+    """Out of order: a script would go while the settings that name it may come back."""
+    half_done(world)
+    record = JournalFile(str(world.store / "recovery"), Files()).read()
+    assert record is not None
+    files = Files()
+    files.phase = phase
+    before = world.fingerprint()
+    target = replace(record.targets[0], retired=(Retirement(path="guard.py", sha256="", folder_mtime_ns=None),))
+    with pytest.raises(RollbackError) as caught:
+        retire(target, files)
+    assert caught.value.code is Code.INTERNAL
+    assert (world.fingerprint(), files.operations) == (before, 0)
+
+
+@pytest.mark.case(32)
+def test_a_damaged_record_that_waits_for_a_person_stops_everything_too(world: World) -> None:
+    """Nobody knows which targets it is about: nothing is changed, and the trees that were found are named."""
+    half_done(world)
+    recovery = world.store / "recovery"
+    (recovery / "journal.json").rename(recovery / "parked-0a0b0c0d.json")
+    (recovery / "parked-0a0b0c0d.json").write_bytes(b"{}")
+    before = world.fingerprint()
+    with pytest.raises(RollbackError) as caught:
+        world.run(world.service().create_backup(PERSON, version="v2"))
+    assert caught.value.code is Code.NEEDS_ATTENTION
+    slots = [path for path in before if os.path.basename(path).startswith(".stravinsky-")]
+    assert slots
+    assert all(slot.replace(str(world.home), "~") in caught.value.message for slot in slots)
+    assert world.fingerprint() == before
+    assert world.run(world.service().list_backups(PERSON)).total > 0

@@ -103,7 +103,7 @@ def test_a_forked_child_does_not_keep_it(tmp_path: Path) -> None:
             os._exit(0)
         with pytest.raises(RollbackError):
             take(path)
-    take(path)
+    take(path, timeout_seconds=5)  # the child may not have had its first moment yet
     os.close(say)
     os.close(done)
     assert os.waitpid(child, 0)[1] == 0
