@@ -11,10 +11,10 @@ The way through the house, in one direction only::
              (one key of a file), ``plan``, ``history`` (undo and redo), ``security_changes`` (what asks first),
              ``outcome`` (what the use cases return)
 ``disk``     synchronous I/O: ``atomic`` (the only writer), ``lock``, ``place`` and ``scan`` (live targets) with
-             ``content`` and ``stillness``, ``archive``, ``store`` (backups), ``updates``, ``stage``, ``swap`` and
-             ``retire`` (one target's change), ``journal``, ``execute`` (all, or none), ``ending`` (taken back,
-             finished, or set aside) and ``attention`` (what a person is told), ``probe``, ``audit`` (the chain) with
-             ``audit_chain`` and ``audit_index``
+             ``attributes``, ``content`` and ``stillness``, ``archive``, ``store`` (backups), ``updates``, ``stage``,
+             ``swap`` and ``retire`` (one target's change), ``journal``, ``execute`` (all, or none), ``ending`` (taken
+             back, finished, or set aside) and ``attention`` (what a person is told), ``probe``, ``audit`` (the chain)
+             with ``audit_chain`` and ``audit_index``
 ``config``   the only reader of environment, home and ``config.json``
 ``service``  one async method per use case; ``desk`` owns clock, ids and the ways in; ``stored`` tells which backups
              exist; ``look``, ``parts``, ``intent`` and ``recover`` plan; ``backup``, ``restore``, ``reading``
@@ -25,8 +25,9 @@ The way through the house, in one direction only::
 Words: a *scope* is the person's configuration (``user``) or one project's; a *component* one kind of it (hooks,
 commands, settings); a *target* one component in one scope; a *backup* an immutable record of all targets in view at
 one moment, named by its *version*; a *tree* what a target holds, compared by *digest*; a *plan* what a restore would
-do; a *slot* a staged or displaced tree beside its target; the *journal* records the one operation in flight; the
-*audit* is the chain of everything that was done, refused or found; *drift* is a change that was not ours.
+do; a *slot* a staged or displaced tree beside its target; the *journal* records the one operation in flight, and is
+parked when only a person can end that; the *audit* is the chain of everything that was done, refused or found; *drift*
+is a change that was not ours.
 
 Where something new belongs: a component is a row in ``core/components.py``; a tool is a service method, a model in
 ``schema``, a row in ``server/tools.py`` and a command; a step of the protocol is in ``disk/execute.py``, and nowhere

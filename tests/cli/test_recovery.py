@@ -224,3 +224,21 @@ def test_a_person_is_asked_before_anything_comes_back(at_terminal: Type, run: Ru
     assert "v2" in shown
     status, shown = at_terminal(*words, typed="y\n")
     assert (status, script.read_text(encoding="utf-8")) == (0, "two\n")
+
+
+def test_what_needs_a_person_is_exit_four_until_it_is_ended(
+    run: Run, configured: tuple[Path, Path], interrupted: tuple[Snapshot, Snapshot], home: Path
+) -> None:
+    """Contract: 4 when an operation can be neither finished nor taken back; here its record cannot be read."""
+    recovery = home / ".stravinsky" / "rollback" / "recovery"
+    content = (recovery / "journal.json").read_bytes()
+    (recovery / "journal.json").write_bytes(content[:100])
+    result = run("recovery", "resume")
+    assert result.exit_code == 4
+    assert "needs_attention" in result.stderr
+    assert ".stravinsky-" in result.stderr
+    assert run("backup", "create", "v2").exit_code == 4
+    assert run("backup", "list").exit_code == 0
+    (recovery / "journal.json").write_bytes(content)
+    assert run("recovery", "resume").exit_code == 0
+    assert snapshot(configured[0]) in interrupted
