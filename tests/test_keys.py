@@ -5,6 +5,8 @@ Real-looking files lose what installers, editors and other sessions take from th
 
 import json
 import os
+import stat
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -237,6 +239,21 @@ def test_one_server_of_a_project_comes_back(session: Session, project: Path) -> 
     path.write_bytes(spelt({"mcpServers": {"other": {"command": "newer"}}}))
     agreed(session, "rollback_to", version="servers", only=[".mcp.json#/mcpServers/git~1hub"])
     assert path.read_bytes() == spelt({"mcpServers": servers | {"other": {"command": "newer"}}})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="extended attributes are kept on Linux")
+def test_the_file_keeps_what_else_belongs_to_it(session: Session, user: Path) -> None:
+    """Mode and extended attributes are the live file's own: only bytes come from the backup."""
+    path = user / "settings.json"
+    path.write_bytes(spelt(without(USER_SETTINGS, "env")))
+    path.chmod(0o440)
+    try:
+        os.setxattr(path, "user.note", b"mine")
+    except OSError:
+        pytest.skip("no extended attributes here")
+    agreed(session, "rollback_to", version="v1", only=[f"{KEY}/env"])
+    assert path.read_bytes() == spelt(USER_SETTINGS)
+    assert (stat.S_IMODE(path.stat().st_mode), os.getxattr(path, "user.note")) == (0o440, b"mine")
 
 
 def test_a_settings_file_that_is_a_link_is_written_where_it_lies(session: Session, user: Path, tmp_path: Path) -> None:
