@@ -72,20 +72,29 @@ class RollbackError(Exception):
 
     ``message`` says what happened and ``hint`` what to do next, both as sentences without values of settings;
     ``lines`` are the exact lines that a ``confirm_required`` asks the caller to repeat, ``plan_id`` the plan that they
-    are about.
+    are about; ``notices`` are what everybody should know whatever was asked.
     """
 
     def __init__(
-        self, code: Code, message: str, hint: str = "", *, lines: tuple[str, ...] = (), plan_id: str = ""
+        self,
+        code: Code,
+        message: str,
+        hint: str = "",
+        *,
+        lines: tuple[str, ...] = (),
+        plan_id: str = "",
+        notices: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(code, message, hint, lines, plan_id)
+        super().__init__(code, message, hint, lines, plan_id, notices)
         self.code = code
         self.message = message
         self.hint = hint
         self.lines = lines
         self.plan_id = plan_id
+        self.notices = notices
 
     def __str__(self) -> str:
         text = "\n- ".join((f"{self.code}: {self.message}", *self.lines))
         separator = "\n" if self.lines else " "
-        return f"{text}{separator}Next: {self.hint}" if self.hint else text
+        told = f"{text}{separator}Next: {self.hint}" if self.hint else text
+        return " ".join((told, *(f"Notice: {notice}" for notice in self.notices)))

@@ -700,6 +700,7 @@ def test_a_refusal_about_a_name_that_is_no_utf8_arrives(connect: Connect, roots:
         text = session.refused("create_backup")
         assert text.startswith("too_large: "), text
         (notice,) = session.call("list_backups")["notices"]
+        assert "Notice: " not in text
         for said in (text, notice):
             assert "big\\xff\\n.bin" in said
             assert said.isprintable()

@@ -18,6 +18,7 @@ from support.config import realistic
 from support.tree import Folder, Snapshot, build, snapshot
 
 from stravinsky_rollback_mcp import config
+from stravinsky_rollback_mcp.disk import scan
 from stravinsky_rollback_mcp.server import RollbackServer
 
 
@@ -697,3 +698,55 @@ def test_drift_of_settings_names_the_keys(session: Session, live: Live) -> None:
     live.edit("settings.json", "{")
     (item,) = [item for item in session.call("list_backups")["current"]["drift"] if item["target"] == "user.settings"]
     assert item["keys"] == []
+
+
+def test_an_overwritten_restore_is_told_with_every_answer_and_refusal(
+    session: Session, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threat model, row 57: the running session wrote its stale copy back; nobody has to ask for it."""
+    live.edit("settings.json", STRICT)
+    session.call("create_backup", version="v1")
+    live.edit("settings.json", settings(permissions={"deny": []}, model="opus"))
+    session.call("rollback_to", version="v1")
+    assert session.call("list_backups")["notices"] == []
+    live.edit("settings.json", settings(permissions={"deny": []}, model="opus"))
+    answers = [
+        session.call("query_audit")["notices"],
+        session.call("list_backups")["notices"],
+        session.call("undo", dry_run=True)["notices"],
+        session.call("create_backup", version="v2")["notices"],
+    ]
+    for told in answers:
+        assert len(told) == 1, answers
+        (notice,) = told
+        assert notice.startswith("Overwritten again at 20")
+        assert "after the manual_rollback of 20" in notice
+        assert "~/.claude/settings.json /model, /permissions/allow, /permissions/deny" in notice
+    assert session.call("list_backups")["notices"] == []
+    session.call("undo", accept=session.call("undo", dry_run=True)["security_changes"])
+    live.edit("hooks/notify.sh", "again")
+    for refused in (
+        session.refused("rollback_to", version="v9"),
+        session.refused("rollback_to", verson="v1"),
+        session.refused("redo"),
+        session.refused("no_such_tool"),
+    ):
+        first, _, notice = refused.partition(" Notice: ")
+        assert "Next: " in first
+        assert notice.startswith("Overwritten again at 20")
+        assert "after the undo of" in notice
+        assert notice.endswith("~/.claude/hooks. `undo` brings back what was restored.")
+    assert session.call("undo")["notices"] == []
+    # When it was noticed does not move with each look, and what did not change is not read again.
+    live.edit("hooks/notify.sh", "once more")
+    first = session.call("list_backups")["current"]["drift"]
+    opened: list[str] = []
+    honest = scan.open_regular
+
+    def noted(path: str, name: str, folder: int | None) -> int:
+        opened.append(name)
+        return honest(path, name, folder)
+
+    monkeypatch.setattr(scan, "open_regular", noted)
+    assert session.call("list_backups")["current"]["drift"] == first
+    assert "guard_bash.py" not in opened

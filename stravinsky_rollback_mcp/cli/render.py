@@ -61,7 +61,8 @@ def grid(console: Console, rows: Sequence[tuple[str, str]]) -> None:
 def notices(console: Console, answer: Spoken) -> None:
     """What the person should know before everything else."""
     for notice in answer.notices:
-        line(console, f"Note: {for_terminal(notice)}", "yellow")
+        if notice != answer.summary:
+            line(console, f"Note: {for_terminal(notice)}", "yellow")
 
 
 def next_step(console: Console, text: str) -> None:
@@ -72,8 +73,7 @@ def next_step(console: Console, text: str) -> None:
 
 def spoken(console: Console, answer: Spoken) -> None:
     """An answer that is its sentences and nothing else."""
-    if answer.summary not in answer.notices:
-        notices(console, answer)
+    notices(console, answer)
     line(console, for_terminal(answer.summary), "bold")
     next_step(console, answer.next_step)
 
@@ -87,6 +87,8 @@ def refusal(console: Console, error: RollbackError) -> None:
         line(console, f"! {item}", "red", indent=2)
     if error.hint:
         line(console, f"Next: {for_terminal(error.hint)}")
+    for notice in error.notices:
+        line(console, f"Note: {for_terminal(notice)}", "yellow")
 
 
 def finding(item: Finding) -> str:

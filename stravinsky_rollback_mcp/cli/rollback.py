@@ -123,7 +123,8 @@ def restore(
     notices: tuple[str, ...] = ()
     if not dry_run:
         # What was interrupted is ended first: else the plan would be of a state that the next writer changes.
-        notices = terminal.ask(lambda service, caller: service.resume(caller)).notices
+        resumed = terminal.ask(lambda service, caller: service.resume(caller))
+        notices = resumed.notices if resumed.recovered else ()
     outcome = terminal.ask(lambda service, caller: perform(service, caller, Consent(dry_run=True)))
     plan = _with_notices(RestoreResult.model_validate(outcome), notices)
     if dry_run or plan.already_at_target:
@@ -139,7 +140,7 @@ def restore(
 
 
 def _with_notices(answer: "RestoreResult", notices: tuple[str, ...]) -> "RestoreResult":
-    return answer.model_copy(update={"notices": [*notices, *answer.notices]})
+    return answer.model_copy(update={"notices": list(dict.fromkeys([*notices, *answer.notices]))})
 
 
 def _require_agreement(terminal: Terminal, operation: str, asked: Mapping[str, object], plan: "RestoreResult") -> None:

@@ -143,8 +143,7 @@ class Terminal:
 
     def refusal(self, operation: str, arguments: Mapping[str, object], error: RollbackError) -> RollbackError:
         """The error, once the audit has it: for what is refused here and not by a use case."""
-        self.ask(lambda service, caller: service.refuse(caller, operation, arguments, error))
-        return error
+        return self.ask(lambda service, caller: service.refuse(caller, operation, arguments, error))
 
     def _service_and_caller(self) -> "tuple[RollbackService, Caller]":
         from stravinsky_rollback_mcp import config as configuration
@@ -224,7 +223,13 @@ class Terminal:
         if self.options.as_json:
             import json
 
-            members = {"code": error.code, "message": error.message, "next": error.hint, "lines": list(error.lines)}
+            members = {
+                "code": error.code,
+                "message": error.message,
+                "next": error.hint,
+                "lines": list(error.lines),
+                "notices": list(error.notices),
+            }
             click.echo(json.dumps({"error": members}, indent=2))
         else:
             from stravinsky_rollback_mcp.cli import render

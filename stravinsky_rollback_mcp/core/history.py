@@ -13,6 +13,17 @@ from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 EDITS = frozenset({EventType.BACKUP_CREATED, EventType.DRIFT_DETECTED})  # they find what somebody else changed
 
+RESTORES = frozenset({EventType.MANUAL_ROLLBACK, EventType.AUTO_ROLLBACK, EventType.UNDO, EventType.REDO})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restoring:
+    """The record of an operation of ours that brought a state back."""
+
+    seq: int
+    timestamp: str
+    event_type: EventType
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownState:
@@ -29,6 +40,7 @@ class KnownState:
     project: str | None
     digests: Mapping[str, str]
     git_head: str = ""
+    restoring: Restoring | None = None
 
     def equals(self, live: Mapping[str, str]) -> bool:
         """Whether the live targets hold this state, as far as both were recorded."""
@@ -85,6 +97,7 @@ def timeline(records: Iterable[AuditRecord], view: View) -> Timeline:
         draft = record.draft
         if draft.state is None:
             continue
+        restoring = _restoring(record)
         git_head = _git_head(draft) if draft.project == view.project else ""
         is_own = draft.project == view.project and draft.user_root == view.user_root
         if is_own and draft.restores is not None:
@@ -92,7 +105,7 @@ def timeline(records: Iterable[AuditRecord], view: View) -> Timeline:
             if places:
                 cursor = places[-1]
                 found = _as_found(states[cursor], {item.target: item.digest for item in draft.state})
-                states[cursor] = replace(found, git_head=git_head or found.git_head)
+                states[cursor] = replace(found, git_head=git_head or found.git_head, restoring=restoring)
                 continue
         digests = dict(states[cursor].digests) if states else {}
         for item in draft.state:
@@ -117,10 +130,17 @@ def timeline(records: Iterable[AuditRecord], view: View) -> Timeline:
                 project=draft.project,
                 digests=digests,
                 git_head=git_head or (states[cursor].git_head if states else ""),
+                restoring=restoring,
             )
         )
         cursor = len(states) - 1
     return Timeline(states=tuple(states), cursor=cursor)
+
+
+def _restoring(record: AuditRecord) -> Restoring | None:
+    if record.draft.event_type not in RESTORES:
+        return None
+    return Restoring(seq=record.seq, timestamp=record.timestamp, event_type=record.draft.event_type)
 
 
 def _git_head(draft: AuditDraft) -> str:

@@ -16,6 +16,7 @@ from stravinsky_rollback_mcp.core.components import EXCLUDED_FOLDERS, downloaded
 from stravinsky_rollback_mcp.core.model import Attributes, Entry, EntryType, Kind, Limits, Skipped, Tree
 from stravinsky_rollback_mcp.disk.attributes import read_attributes
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, open_regular, read_all, unreadable
+from stravinsky_rollback_mcp.disk.memory import Memory, Recall
 from stravinsky_rollback_mcp.disk.place import Place
 from stravinsky_rollback_mcp.disk.stillness import still_moment
 from stravinsky_rollback_mcp.errors import Code, RollbackError
@@ -57,12 +58,13 @@ class Scan:
     unkept: tuple[tuple[str, str], ...] = ()
 
 
-def scan(place: Place, limits: Limits, sink: Sink | None = None) -> Scan:
+def scan(place: Place, limits: Limits, sink: Sink | None = None, memory: Memory | None = None) -> Scan:
     """Read one target whole, once.
 
     A target that is missing is ``absent``; one of the wrong kind (a folder named settings.json, a FIFO) is
-    ``not_recorded``. Raises ``unreadable``, ``too_large`` or ``too_many_files`` with the path, and
-    ``ChangedWhileReadError`` when the content moved.
+    ``not_recorded``. With ``memory`` a file that it knows is not read again, nor are its extended attributes. Raises
+    ``unreadable``, ``too_large`` or ``too_many_files`` with the path, and ``ChangedWhileReadError`` when the content
+    moved.
     """
     kind = place.target.kind
     if place.refusal is not None:
@@ -79,8 +81,11 @@ def scan(place: Place, limits: Limits, sink: Sink | None = None) -> Scan:
     if not is_right_kind:
         reason = f"not a {kind} but {_type_name(status.st_mode)}"
         return Scan(place=place, tree=not_recorded(reason), signature=())
-    walk = _Walk(place, limits, sink, reads=True)
+    recall = None if memory is None else memory.recall(place.target.id)
+    walk = _Walk(place, limits, sink, recall, reads=True)
     walk.start(kind)
+    if memory is not None and recall is not None:
+        memory.keep(place.target.id, recall)
     return Scan(
         place=place,
         tree=present(walk.entries, walk.skipped),
@@ -90,19 +95,19 @@ def scan(place: Place, limits: Limits, sink: Sink | None = None) -> Scan:
     )
 
 
-def scan_when_still(place: Place, limits: Limits) -> Scan:
+def scan_when_still(place: Place, limits: Limits, memory: Memory | None = None) -> Scan:
     """Read one target whole, again while it moves under the reader; the same errors as ``scan``, but not at once."""
     for _ in range(_ATTEMPTS - 1):
         try:
-            return scan(place, limits)
+            return scan(place, limits, memory=memory)
         except ChangedWhileReadError:
             continue
-    return scan(place, limits)
+    return scan(place, limits, memory=memory)
 
 
 def still_the_same(seen: Scan, limits: Limits) -> bool:
     """Whether every stat of an earlier scan still holds; nothing is read but what was not there before."""
-    walk = _Walk(seen.place, limits, None, reads=False)
+    walk = _Walk(seen.place, limits, None, None, reads=False)
     try:
         if not seen.signature:
             return scan(seen.place, limits).tree == seen.tree
@@ -115,7 +120,7 @@ def still_the_same(seen: Scan, limits: Limits) -> bool:
 class _Walk:
     """One pass over a target; with ``reads`` off it only looks at stats."""
 
-    def __init__(self, place: Place, limits: Limits, sink: Sink | None, *, reads: bool) -> None:
+    def __init__(self, place: Place, limits: Limits, sink: Sink | None, recall: Recall | None, *, reads: bool) -> None:
         self.entries: list[Entry] = []
         self.skipped: list[Skipped] = []
         self.hard_linked: list[str] = []
@@ -126,6 +131,7 @@ class _Walk:
         self._downloaded = downloaded_below(place.target.component)
         self._limits = limits
         self._sink = sink
+        self._recall = recall
         self._reads = reads
 
     def start(self, kind: Kind) -> None:
@@ -216,8 +222,9 @@ class _Walk:
                 f"{self._full(path)} has {status.st_size} bytes; {self._limits.max_file_size_bytes} are allowed.",
                 "move it out of the configuration, or raise backup.max_file_size_mb.",
             )
-        sha256, attributes = "", ()
-        if self._reads:
+        attributes: Attributes = ()
+        sha256 = "" if self._recall is None else self._recall.sha256(status)
+        if self._reads and not sha256:
             handle = open_regular(self._full(path), name, folder)
             try:
                 still = still_moment(handle)
@@ -228,6 +235,8 @@ class _Walk:
                 sha256 = self._content(path, handle, status)
             finally:
                 os.close(handle)
+            if self._recall is not None:
+                self._recall.note(status, sha256)
         self._note(path, status)
         if status.st_nlink > 1:
             self.hard_linked.append(path)

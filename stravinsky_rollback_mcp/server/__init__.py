@@ -203,7 +203,7 @@ class RollbackServer:
     ) -> types.CallToolResult:
         """The refusal, once the audit has it; what keeps the audit from having it must not leave with its text."""
         try:
-            await self.service.refuse(caller, operation, raw, error, incident=incident)
+            error = await self.service.refuse(caller, operation, raw, error, incident=incident)
         except Exception as unforeseen:
             complain(f"{type(unforeseen).__name__} while a refusal was recorded")
         return _refusal(error)

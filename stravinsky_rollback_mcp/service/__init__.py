@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from enum import Enum, auto
 from typing import TypeVar
 
 import anyio
@@ -40,7 +41,7 @@ from stravinsky_rollback_mcp.core.outcome import (
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError
 from stravinsky_rollback_mcp.errors import Code, RollbackError
-from stravinsky_rollback_mcp.service import anew, audit, backup, compare, reading, restore
+from stravinsky_rollback_mcp.service import anew, audit, backup, compare, notices, reading, restore
 from stravinsky_rollback_mcp.service.desk import Caller, Desk
 from stravinsky_rollback_mcp.service.recover import Lost
 from stravinsky_rollback_mcp.service.refusals import Refusals
@@ -61,6 +62,15 @@ __all__ = [
 
 Outcome = TypeVar("Outcome")
 
+
+class Tells(Enum):
+    """When a use case has the notices about what is live gathered: all answers carry them."""
+
+    BEFORE = auto()
+    AFTER = auto()  # of a restore: what it has taken back need not be told any more
+    BY_ITSELF = auto()  # of a backup: it looks at everything anyway, and makes known what it finds
+
+
 _CANCELLED_TOO_LATE = "cancelled_too_late"
 
 
@@ -80,11 +90,12 @@ class RollbackService:
             "create_backup",
             {"version": version, "note": note},
             lambda: backup.create_backup(self._desk, caller, version, note),
+            tells=Tells.BY_ITSELF,
         )
 
     async def protect(self, caller: Caller) -> bool:
         """Back up a state that no intact backup holds yet; returns whether there was one."""
-        return await self._do(caller, "protect", {}, lambda: backup.protect(self._desk, caller))
+        return await self._do(caller, "protect", {}, lambda: backup.protect(self._desk, caller), tells=Tells.BY_ITSELF)
 
     async def list_backups(
         self,
@@ -150,6 +161,7 @@ class RollbackService:
             "rollback_to",
             arguments,
             lambda: restore.rollback_to(self._desk, caller, version, only, scope, consent),
+            tells=Tells.AFTER,
         )
 
     async def roll_back_automatically(self, caller: Caller, *, version: str, consent: Consent) -> Restored:
@@ -159,6 +171,7 @@ class RollbackService:
             "roll_back_automatically",
             {"version": version, "consent": consent},
             lambda: restore.roll_back_automatically(self._desk, caller, version, consent),
+            tells=Tells.AFTER,
         )
 
     async def recover(self, caller: Caller, *, lost: Lost, version: str | None, consent: Consent) -> Restored:
@@ -170,11 +183,23 @@ class RollbackService:
 
     async def undo(self, caller: Caller, *, consent: Consent) -> Restored:
         """Take back the last thing that happened to this configuration."""
-        return await self._do(caller, "undo", {"consent": consent}, lambda: restore.undo(self._desk, caller, consent))
+        return await self._do(
+            caller,
+            "undo",
+            {"consent": consent},
+            lambda: restore.undo(self._desk, caller, consent),
+            tells=Tells.AFTER,
+        )
 
     async def redo(self, caller: Caller, *, consent: Consent) -> Restored:
         """Bring again what the last undo took back."""
-        return await self._do(caller, "redo", {"consent": consent}, lambda: restore.redo(self._desk, caller, consent))
+        return await self._do(
+            caller,
+            "redo",
+            {"consent": consent},
+            lambda: restore.redo(self._desk, caller, consent),
+            tells=Tells.AFTER,
+        )
 
     async def query_audit(
         self,
@@ -238,21 +263,21 @@ class RollbackService:
         def body() -> Resumed:
             journal = self._desk.journal
             is_interrupted = journal.read() is not None or bool(journal.parked())
-            with self._desk.writing(caller) as notices:
+            with self._desk.writing(caller) as recovered:
                 if journal.parked():
                     raise RollbackError(
                         Code.NEEDS_ATTENTION,
-                        " ".join(notices),
+                        " ".join(recovered),
                         "mend the cause, then run `stravinsky-rollback recovery resume` again.",
                     )
                 return Resumed(
-                    summary=notices[0] if is_interrupted and notices else "Nothing was unfinished.",
+                    summary=recovered[0] if is_interrupted and recovered else "Nothing was unfinished.",
                     next_step="",
-                    notices=notices,
-                    recovered=is_interrupted and bool(notices),
+                    notices=recovered,
+                    recovered=is_interrupted and bool(recovered),
                 )
 
-        return await self._do(caller, "resume", {}, body)
+        return await self._do(caller, "resume", {}, body, tells=Tells.AFTER)
 
     async def refuse(
         self,
@@ -262,24 +287,34 @@ class RollbackService:
         error: RollbackError,
         *,
         incident: str = "",
-    ) -> None:
-        """Record a refusal that no use case decided: a wrong argument, an unknown tool, something unforeseen."""
-        await self._refuse(caller, operation, arguments, error.code, incident)
+    ) -> RollbackError:
+        """Record a refusal that no use case decided: a wrong argument, an unknown tool, something unforeseen.
 
-    async def _refuse(
-        self, caller: Caller, operation: str, arguments: Mapping[str, object], reason: str, incident: str = ""
-    ) -> None:
-        def body() -> None:
-            self._record_refusal(caller, operation, arguments, reason, incident)
+        Returns the error with the notices that every answer carries.
+        """
 
-        await anyio.to_thread.run_sync(body)
+        def body() -> RollbackError:
+            self._record_refusal(caller, operation, arguments, error.code, incident)
+            told = (*notices.unfinished(self._desk), *notices.of_the_view(self._desk))
+            return RollbackError(
+                error.code, error.message, error.hint, lines=error.lines, plan_id=error.plan_id, notices=told
+            )
+
+        return await anyio.to_thread.run_sync(body)
 
     async def _do(
-        self, caller: Caller, operation: str, arguments: Mapping[str, object], body: Callable[[], Outcome]
+        self,
+        caller: Caller,
+        operation: str,
+        arguments: Mapping[str, object],
+        body: Callable[[], Outcome],
+        *,
+        tells: Tells = Tells.BEFORE,
     ) -> Outcome:
         def request() -> Outcome:
+            before = notices.of_the_view(self._desk) if tells is Tells.BEFORE else ()
             try:
-                return body()
+                outcome = body()
             except ChangedWhileReadError as error:
                 refusal = RollbackError(
                     Code.UNSTABLE_SOURCE, f"{error} changed while it was read.", "try again in a moment."
@@ -287,6 +322,8 @@ class RollbackService:
                 raise self._refused(caller, operation, arguments, refusal) from error
             except RollbackError as error:
                 raise self._refused(caller, operation, arguments, error) from error
+            after = notices.of_the_view(self._desk) if tells is Tells.AFTER else before
+            return notices.added(outcome, (*notices.unfinished(self._desk), *after))
 
         self._busy += 1
         try:
@@ -294,7 +331,9 @@ class RollbackService:
             if _has_changed_something(outcome) and anyio.current_effective_deadline() == -math.inf:
                 # The caller gave up in the middle and gets no answer: the audit says what became of that.
                 with anyio.CancelScope(shield=True):
-                    await self._refuse(caller, operation, arguments, _CANCELLED_TOO_LATE)
+                    await anyio.to_thread.run_sync(
+                        self._record_refusal, caller, operation, arguments, _CANCELLED_TOO_LATE
+                    )
             return outcome
         finally:
             self._busy -= 1
@@ -326,8 +365,15 @@ class RollbackService:
     ) -> RollbackError:
         self._record_refusal(caller, operation, arguments, error.code)
         told = self._desk.told
+        message = told(error.message)
+        also = (*notices.unfinished(self._desk), *notices.of_the_view(self._desk))
         return RollbackError(
-            error.code, told(error.message), told(error.hint), lines=error.lines, plan_id=error.plan_id
+            error.code,
+            message,
+            told(error.hint),
+            lines=error.lines,
+            plan_id=error.plan_id,
+            notices=tuple(notice for notice in also if message not in notice),
         )
 
     def _record_refusal(

@@ -51,7 +51,7 @@ def query_audit(
     return AuditPage(
         summary=f"{plural(len(events), 'event')} shown; {health}.",
         next_step="" if chain.intact else "Run `stravinsky-rollback audit verify`.",
-        notices=desk.unfinished(),
+        notices=(),
         events=events,
         next_cursor=None if next_seq is None else str(next_seq),
         chain=chain,

@@ -36,6 +36,7 @@ from stravinsky_rollback_mcp.service.desk import (
     digests_of,
     state_of,
 )
+from stravinsky_rollback_mcp.service.notices import of_what_was_seen
 from stravinsky_rollback_mcp.service.program import python_version, system, tool_version
 from stravinsky_rollback_mcp.service.quarantine import put_aside, spot_check
 from stravinsky_rollback_mcp.service.retention import prune, require_room
@@ -85,7 +86,8 @@ def create_backup(desk: Desk, caller: Caller, version: str | None, note: str) ->
             _require_whole(item.place for item in seen.values())
             existing = _newest_that_holds(desk, known, digests_of(seen))
             if existing is not None:
-                return replace(_already_held(desk, caller, existing, note, notices), warnings=warnings_of(desk, seen))
+                told = (*notices, *of_what_was_seen(desk, known, seen))
+                return replace(_already_held(desk, caller, existing, note, told), warnings=warnings_of(desk, seen))
         is_person = caller.made_by is MadeBy.TERMINAL
         kind = BackupKind.MANUAL if version is not None or is_person else BackupKind.AUTOMATIC
         known, found = _set_in_order(desk, caller, known, kind)
@@ -100,7 +102,7 @@ def create_backup(desk: Desk, caller: Caller, version: str | None, note: str) ->
         return BackupCreated(
             summary=f"Backup {backup.version} holds {size}, {'' if is_read_back else 'not '}read back whole.",
             next_step=f"To come back to this state: rollback_to with version {backup.version}.",
-            notices=(*notices, *found, *pruned.warnings),
+            notices=(*notices, *found, *pruned.warnings, *of_what_was_seen(desk, known, seen)),
             backup=backup,
             created=True,
             pruned=pruned.versions,

@@ -81,7 +81,7 @@ def compare(desk: Desk, version: str | None, other: str | None, path: str | None
     return Compared(
         summary=_summary(old, new, changed, items),
         next_step=back.next_step,
-        notices=(*desk.unfinished(), *back.notices),
+        notices=back.notices,
         version=old.name,
         other=new.name,
         changes=changes,

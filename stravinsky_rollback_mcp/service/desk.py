@@ -35,6 +35,7 @@ from stravinsky_rollback_mcp.disk.execute import Executor, slots_beside
 from stravinsky_rollback_mcp.disk.git import head_digest
 from stravinsky_rollback_mcp.disk.journal import JournalFile
 from stravinsky_rollback_mcp.disk.lock import exclusive
+from stravinsky_rollback_mcp.disk.memory import Memory
 from stravinsky_rollback_mcp.disk.place import Place, locate
 from stravinsky_rollback_mcp.disk.quarantine import Quarantine
 from stravinsky_rollback_mcp.disk.scan import Scan, scan_when_still
@@ -76,6 +77,8 @@ class Desk:
     def __init__(self, config: Config, files: Files, rescue: "Rescue", *, without_audit: bool = False) -> None:
         self.config = config
         self._rescue = rescue
+        self._memory = Memory()
+        self.noticed: Mapping[tuple[str, str], str] = {}  # when a target was first seen to drift, by id and digest
         self._last: tuple[tuple[AuditRecord, ...], history.Timeline] | None = None
         self.files = files
         self.store = Store(config.store, files)
@@ -250,11 +253,15 @@ class Desk:
 
         Raises ``unstable_source`` when they will not hold still.
         """
-        return {place.target.id: self._look_at(place) for place in places}
+        return {place.target.id: self._look_at(place, self._memory.blank()) for place in places}
 
-    def _look_at(self, place: Place) -> Scan:
+    def glance(self) -> dict[str, Scan]:
+        """As ``look``, at the whole view; files that did not change since the last look are not read again."""
+        return {place.target.id: self._look_at(place, self._memory) for place in self.places()}
+
+    def _look_at(self, place: Place, memory: Memory) -> Scan:
         try:
-            return scan_when_still(place, self.config.limits)
+            return scan_when_still(place, self.config.limits, memory)
         except RollbackError as refusal:
             return scan_when_still(replace(place, refusal=refusal), self.config.limits)
         except ChangedWhileReadError as error:
@@ -314,37 +321,6 @@ class Desk:
             event_type=EventType.AUTO_ROLLBACK, version=update.backup, status=EventStatus.SUCCESS, limit=1
         )
         return bool(self.audit.query(taken_back)[0])
-
-    def unfinished(self) -> tuple[str, ...]:
-        """Notices about what was begun and not ended: an operation of ours, an update of somebody else's."""
-        notices: list[str] = []
-        try:
-            journal = self.journal.read()
-            if journal is not None:
-                notices.append(
-                    f"The {journal.outcome.event_type} of {journal.started_at} is unfinished. If nothing else runs, "
-                    "`stravinsky-rollback recovery resume` brings it to an end."
-                )
-            notices.extend(self._needs_a_person(record) for record in self.journal.parked().values())
-            update = self.open_update()
-            if update is not None:
-                notices.append(
-                    f"The update {update.version} that began at {update.started_at} is still open; the state before it "
-                    f"is in backup {update.backup}. `stravinsky-rollback update finish` checks and ends it, "
-                    "`stravinsky-rollback update finish --failed interrupted` takes it back."
-                )
-        except RollbackError as error:
-            notices.append(str(error))
-        return tuple(notices)
-
-    def _needs_a_person(self, journal: Journal) -> str:
-        paths = ", ".join(self.shown(target.path) for target in journal.targets)
-        return (
-            f"The {journal.outcome.event_type} of {journal.started_at} needs attention: it could be neither finished "
-            f"nor taken back ({journal.problem or 'the cause was not recorded'}). {paths}: left alone until "
-            f"`stravinsky-rollback recovery resume` ends it; {self.shown(self.journal.folder)}/RECOVERY.md says where "
-            "everything lies."
-        )
 
     def operation(self) -> Journal | None:
         """The operation in flight, else one that waits for a person; None when there is none or it is damaged."""

@@ -1,10 +1,14 @@
 """What is live beside what is known, and what a caller should be told about it whatever was asked."""
 
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import Field, replace
 from datetime import UTC, datetime
+from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
+from stravinsky_rollback_mcp.core.codec.journal import Journal
 from stravinsky_rollback_mcp.core.components import is_settings
-from stravinsky_rollback_mcp.core.history import KnownState
+from stravinsky_rollback_mcp.core.history import Restoring
 from stravinsky_rollback_mcp.core.keypaths import changed_keys
 from stravinsky_rollback_mcp.core.model import AuditFilter, EventType, TargetState
 from stravinsky_rollback_mcp.core.names import capped
@@ -16,36 +20,41 @@ from stravinsky_rollback_mcp.errors import RollbackError
 from stravinsky_rollback_mcp.service.desk import Desk, Known, digests_of
 from stravinsky_rollback_mcp.service.stored import known_file, matching_version
 
-_OPERATIONS = frozenset(
-    {
-        EventType.MANUAL_ROLLBACK,
-        EventType.AUTO_ROLLBACK,
-        EventType.RECOVERY_ATTEMPT,
-        EventType.UNDO,
-        EventType.REDO,
-    }
-)
+Outcome = TypeVar("Outcome")
+
 _NS = 1_000_000_000
+
+
+@runtime_checkable
+class _Spoken(Protocol):
+    """An outcome that carries notices, as all do that are told to somebody."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[object]]]
+
+    @property
+    def notices(self) -> tuple[str, ...]: ...
 
 
 def current_of(desk: Desk, known: Known, seen: Mapping[str, Scan]) -> Current:
     """What is live: the version that equals it, and which targets differ from the last known state."""
+    return Current(version=matching_version(desk, known, digests_of(seen)), drift=_drift(desk, known, seen))
+
+
+def _drift(desk: Desk, known: Known, seen: Mapping[str, Scan]) -> tuple[Drift, ...]:
     live = digests_of(seen)
     here = known.timeline.current
-    version = matching_version(desk, known, live)
-    if here is None:
-        return Current(version=version, drift=())
+    drifted = {} if here is None else {name: here.digests[name] for name in here.drifted(live)}
     now = desk.now()
-    drift = tuple(
+    desk.noticed = noticed = {(name, live[name]): desk.noticed.get((name, live[name]), now) for name in drifted}
+    return tuple(
         Drift(
             target=name,
             path=desk.shown_target(seen[name].place.target),
-            noticed_at=now,
-            keys=capped(_keys(desk, known, seen[name], here.digests[name])),
+            noticed_at=noticed[name, live[name]],
+            keys=capped(_keys(desk, known, seen[name], digest)),
         )
-        for name in here.drifted(live)
+        for name, digest in drifted.items()
     )
-    return Current(version=version, drift=drift)
 
 
 def _keys(desk: Desk, known: Known, seen: Scan, digest: str) -> tuple[str, ...]:
@@ -61,36 +70,91 @@ def _keys(desk: Desk, known: Known, seen: Scan, digest: str) -> tuple[str, ...]:
     return changed_keys(before, after)
 
 
-def notices_of(desk: Desk, known: Known, seen: Mapping[str, Scan], current: Current) -> tuple[str, ...]:
-    """What everybody should know who asks for anything, one sentence or two each."""
-    notices = list(desk.unfinished())
-    notices.extend(
-        f"{desk.told(item.place.refusal.message)} It is neither backed up nor restored."
-        for item in seen.values()
-        if item.place.refusal is not None
-    )
-    here = known.timeline.current
-    if here is not None and current.drift and here.event_type in _OPERATIONS:
-        what = ", ".join(_drifted(item) for item in current.drift)
-        notices.append(
-            f"Overwritten again at {_when(desk, here, seen, current)} after the {here.event_type.lower()} of "
-            f"{here.timestamp} (audit {here.seq}): {what}. `undo` brings back what was restored."
-        )
-    if not current.drift:
-        notices.extend(_absorbed(desk, known))
+def of_the_view(desk: Desk) -> tuple[str, ...]:
+    """What everybody should know of what is live, whatever was asked; nothing when it cannot be looked at now."""
+    with suppress(RollbackError):
+        return of_what_was_seen(desk, desk.known(), desk.glance())
+    return ()
+
+
+def of_what_was_seen(desk: Desk, known: Known, seen: Mapping[str, Scan]) -> tuple[str, ...]:
+    """The same from a look that was taken already, beside what was known before it."""
+    return (*_out_of_sight(desk, seen), *_changed_outside(desk, known, seen))
+
+
+def unfinished(desk: Desk) -> tuple[str, ...]:
+    """What was begun and not ended: an operation of ours, an update of somebody else's."""
+    notices: list[str] = []
+    try:
+        journal = desk.journal.read()
+        if journal is not None:
+            notices.append(
+                f"The {journal.outcome.event_type} of {journal.started_at} is unfinished. If nothing else runs, "
+                "`stravinsky-rollback recovery resume` brings it to an end."
+            )
+        notices.extend(_needs_a_person(desk, record) for record in desk.journal.parked().values())
+        update = desk.open_update()
+        if update is not None:
+            notices.append(
+                f"The update {update.version} that began at {update.started_at} is still open; the state before it "
+                f"is in backup {update.backup}. `stravinsky-rollback update finish` checks and ends it, "
+                "`stravinsky-rollback update finish --failed interrupted` takes it back."
+            )
+    except RollbackError as error:
+        notices.append(str(error))
     return tuple(notices)
+
+
+def _needs_a_person(desk: Desk, journal: Journal) -> str:
+    paths = ", ".join(desk.shown(target.path) for target in journal.targets)
+    return (
+        f"The {journal.outcome.event_type} of {journal.started_at} needs attention: it could be neither finished "
+        f"nor taken back ({journal.problem or 'the cause was not recorded'}). {paths}: left alone until "
+        f"`stravinsky-rollback recovery resume` ends it; {desk.shown(desk.journal.folder)}/RECOVERY.md says where "
+        "everything lies."
+    )
+
+
+def added(outcome: Outcome, notices: tuple[str, ...]) -> Outcome:
+    """What a use case returned, with notices behind its own; each is told once."""
+    if not isinstance(outcome, _Spoken):
+        return outcome
+    return replace(outcome, notices=tuple(dict.fromkeys((*outcome.notices, *notices))))
+
+
+def _out_of_sight(desk: Desk, seen: Mapping[str, Scan]) -> tuple[str, ...]:
+    refusals = [item.place.refusal for item in seen.values() if item.place.refusal is not None]
+    if not refusals:
+        return ()
+    others = f", nor are {len(refusals) - 1} more that cannot be looked at" if len(refusals) > 1 else ""
+    return (f"{desk.told(refusals[0].message)} It is neither backed up nor restored{others}.",)
+
+
+def _changed_outside(desk: Desk, known: Known, seen: Mapping[str, Scan]) -> tuple[str, ...]:
+    """Whether what a restore of ours brought back was overwritten again, or a session began with a change."""
+    here = known.timeline.current
+    drift = _drift(desk, known, seen)
+    if not drift:
+        return _absorbed(desk, known)
+    restoring = None if here is None else here.restoring
+    if restoring is None:
+        return ()
+    what = ", ".join(_drifted(item) for item in drift)
+    restored = f"the {restoring.event_type.lower()} of {restoring.timestamp} (audit {restoring.seq})"
+    when = _when(desk, restoring, seen, drift)
+    return (f"Overwritten again at {when} after {restored}: {what}. `undo` brings back what was restored.",)
 
 
 def _drifted(item: Drift) -> str:
     return f"{item.path} {', '.join(item.keys)}" if item.keys else item.path
 
 
-def _when(desk: Desk, here: KnownState, seen: Mapping[str, Scan], current: Current) -> str:
-    """When the newest file that drifted was written; now where its time stamp does not tell."""
-    names = [item.target for item in current.drift]
-    newest_ns = max((entry.mtime_ns for name in names for entry in seen[name].tree.entries), default=0)
-    written = text_of(datetime.fromtimestamp(newest_ns // _NS, tz=UTC))
-    return written if here.timestamp < written <= desk.now() else desk.now()
+def _when(desk: Desk, restoring: Restoring, seen: Mapping[str, Scan], drift: tuple[Drift, ...]) -> str:
+    """When the newest file that drifted was written; when that was noticed where its time stamp does not tell."""
+    entries = [entry for item in drift for entry in seen[item.target].tree.entries]
+    newest_ns = max((entry.mtime_ns for entry in entries), default=0)
+    written = text_of(datetime.fromtimestamp(newest_ns / _NS, tz=UTC))
+    return written if restoring.timestamp < written <= desk.now() else min(item.noticed_at for item in drift)
 
 
 def _absorbed(desk: Desk, known: Known) -> tuple[str, ...]:

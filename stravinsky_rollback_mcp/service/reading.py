@@ -27,7 +27,7 @@ from stravinsky_rollback_mcp.core.outcome import (
 from stravinsky_rollback_mcp.core.selection import Part, parts_of
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import Desk, Known
-from stravinsky_rollback_mcp.service.notices import current_of, notices_of
+from stravinsky_rollback_mcp.service.notices import current_of
 from stravinsky_rollback_mcp.service.program import tool_version
 from stravinsky_rollback_mcp.service.selectors import version_of
 from stravinsky_rollback_mcp.service.stored import (
@@ -71,8 +71,7 @@ def list_backups(
 ) -> BackupList:
     """One page of backups, newest first, and what is live."""
     known = desk.known()
-    seen = desk.look(desk.places())
-    current = current_of(desk, known, seen)
+    current = current_of(desk, known, desk.glance())
     ordered = _ordered(desk, known, all_projects=all_projects)
     if path is not None:
         ordered = _that_changed(desk, known, ordered, path)
@@ -89,7 +88,7 @@ def list_backups(
             quarantined=sum(item.is_quarantined for item in ordered),
         ),
         next_step="" if ordered else "Call create_backup.",
-        notices=notices_of(desk, known, seen, current),
+        notices=(),
         backups=backups,
         next_cursor=str(page[size - 1].place) if more else None,
         total=len(ordered),
@@ -269,15 +268,14 @@ def _verified(backups: tuple[Backup, ...], summary: str) -> Verified:
 def status(desk: Desk) -> Status:
     """What is live, what is stored, what is unfinished."""
     known = desk.known()
-    seen = desk.look(desk.places())
-    current = current_of(desk, known, seen)
+    current = current_of(desk, known, desk.glance())
     own = backups_of_view(desk, known)
     journal = desk.operation()
     anchor = desk.audit.anchor()
     return Status(
         summary=_list_summary(len(own), current, has_other=len(known.backups) > len(own)),
         next_step="" if own else "Make a first backup: stravinsky-rollback backup create",
-        notices=notices_of(desk, known, seen, current),
+        notices=(),
         current=current,
         roots=Roots(
             user_root=desk.shown(desk.view.user_root),

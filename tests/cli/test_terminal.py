@@ -123,7 +123,7 @@ def test_a_refusal_with_json_is_one_document_on_stdout(run: Run, configured: tup
     result = run("rollback", "to", "v2", "--json")
     assert (result.exit_code, result.stderr) == (1, "")
     error = json.loads(result.stdout)["error"]
-    assert sorted(error) == ["code", "lines", "message", "next"]
+    assert sorted(error) == ["code", "lines", "message", "next", "notices"]
     assert (error["code"], error["lines"]) == ("not_found", [])
 
 
