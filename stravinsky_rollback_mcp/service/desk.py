@@ -131,7 +131,7 @@ class Desk:
             self.store.sweep()
             audited = self._audited()
             ended = tuple(self._record_recovery(caller, item) for item in recovery.ended)
-            yield (*ended, *(self._needs_a_person(journal) for journal in recovery.parked), *audited)
+            yield (*ended, *(self.needs_a_person(journal) for journal in recovery.parked), *audited)
 
     @contextlib.contextmanager
     def holding(self, caller: Caller) -> Generator[None]:
@@ -321,6 +321,16 @@ class Desk:
             event_type=EventType.AUTO_ROLLBACK, version=update.backup, status=EventStatus.SUCCESS, limit=1
         )
         return bool(self.audit.query(taken_back)[0])
+
+    def needs_a_person(self, journal: Journal) -> str:
+        """What to say of an operation that waits for somebody to mend the cause."""
+        paths = ", ".join(self.shown(target.path) for target in journal.targets)
+        return (
+            f"The {journal.outcome.event_type} of {journal.started_at} needs attention: it could be neither finished "
+            f"nor taken back ({journal.problem or 'the cause was not recorded'}). {paths}: left alone until "
+            f"`stravinsky-rollback recovery resume` ends it; {self.shown(self.journal.folder)}/RECOVERY.md says where "
+            "everything lies."
+        )
 
     def operation(self) -> Journal | None:
         """The operation in flight, else one that waits for a person; None when there is none or it is damaged."""

@@ -6,7 +6,6 @@ from dataclasses import Field, replace
 from datetime import UTC, datetime
 from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
-from stravinsky_rollback_mcp.core.codec.journal import Journal
 from stravinsky_rollback_mcp.core.components import is_settings
 from stravinsky_rollback_mcp.core.history import Restoring
 from stravinsky_rollback_mcp.core.keypaths import changed_keys
@@ -92,7 +91,7 @@ def unfinished(desk: Desk) -> tuple[str, ...]:
                 f"The {journal.outcome.event_type} of {journal.started_at} is unfinished. If nothing else runs, "
                 "`stravinsky-rollback recovery resume` brings it to an end."
             )
-        notices.extend(_needs_a_person(desk, record) for record in desk.journal.parked().values())
+        notices.extend(desk.needs_a_person(record) for record in desk.journal.parked().values())
         update = desk.open_update()
         if update is not None:
             notices.append(
@@ -103,16 +102,6 @@ def unfinished(desk: Desk) -> tuple[str, ...]:
     except RollbackError as error:
         notices.append(str(error))
     return tuple(notices)
-
-
-def _needs_a_person(desk: Desk, journal: Journal) -> str:
-    paths = ", ".join(desk.shown(target.path) for target in journal.targets)
-    return (
-        f"The {journal.outcome.event_type} of {journal.started_at} needs attention: it could be neither finished "
-        f"nor taken back ({journal.problem or 'the cause was not recorded'}). {paths}: left alone until "
-        f"`stravinsky-rollback recovery resume` ends it; {desk.shown(desk.journal.folder)}/RECOVERY.md says where "
-        "everything lies."
-    )
 
 
 def added(outcome: Outcome, notices: tuple[str, ...]) -> Outcome:
