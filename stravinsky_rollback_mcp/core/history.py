@@ -13,7 +13,15 @@ from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 EDITS = frozenset({EventType.BACKUP_CREATED, EventType.DRIFT_DETECTED})  # they find what somebody else changed
 
-RESTORES = frozenset({EventType.MANUAL_ROLLBACK, EventType.AUTO_ROLLBACK, EventType.UNDO, EventType.REDO})
+RESTORES = frozenset(
+    {
+        EventType.MANUAL_ROLLBACK,
+        EventType.AUTO_ROLLBACK,
+        EventType.RECOVERY_ATTEMPT,
+        EventType.UNDO,
+        EventType.REDO,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
