@@ -31,6 +31,6 @@ parked when only a person can end that; the *audit* is the chain of everything t
 is a change that was not ours.
 
 Where something new belongs: a component is a row in ``core/components.py``; a tool is a service method, a model in
-``schema``, a row in ``server/tools.py`` and a command; a step of the protocol is in ``disk/execute.py``, and nowhere
-else.
+``schema``, a row in ``server/tools.py`` and a command; a step of the protocol is in ``disk/execute.py``, on the way
+back in ``disk/ending.py``, and nowhere else.
 """

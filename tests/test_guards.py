@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -18,6 +19,7 @@ import click
 import pytest
 from blockbuster import BlockingError
 from click.testing import CliRunner
+from support.cases import CASES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -201,3 +203,14 @@ def test_swallowing_a_refusal_does_not_help(tmp_path: Path, home: Path) -> None:
         timeout=60,
     )
     assert "1 failed, 3 passed, 3 errors" in run.stdout, run.stdout
+
+
+# --- the fault cases -----------------------------------------------------------------------------------------------
+
+
+def test_every_fault_case_has_a_test() -> None:
+    """A case that nothing is marked with would silently be no promise any more."""
+    marks = re.compile(r"pytest\.mark\.case\(([0-9, ]+)\)")
+    texts = [path.read_text(encoding="utf-8") for path in Path(__file__).parent.rglob("test_*.py")]
+    found = {int(number) for text in texts for mark in marks.findall(text) for number in mark.split(",")}
+    assert found == set(CASES)

@@ -377,6 +377,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.case(34)
 @pytest.mark.parametrize(("harm", "refusal", "status"), DAMAGE.values(), ids=DAMAGE.keys())
 def test_a_bad_backup_is_listed_with_its_problem_and_hides_no_other(
     desk: Desk, harm: Callable[[Desk, str], None], refusal: Code, status: BackupStatus
