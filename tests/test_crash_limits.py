@@ -48,7 +48,7 @@ def test_a_limit_on_the_size_of_files_tears_none(world: World, situation: str) -
     plant(world, {"home": {".claude": {"hooks": {"large.bin": random.Random(0).randbytes(60_000)}}}})
     case = prepare(world, situation)
     states: Counter[str] = Counter()
-    for size in (0, 400, 1600, 3000, 6000, 9000, 20_000, 30_000, 50_000, 59_000, 80_000):
+    for size in (400, 6000, 30_000, 59_000, 80_000):
         world.reset()
         try:
             with limit(resource.RLIMIT_FSIZE, size):
@@ -86,7 +86,7 @@ def test_no_handles_left_is_an_error_and_the_old_state(world: World, situation: 
     """With so many handles to spare, for every number until it suffices."""
     case = prepare(world, situation)
     states: Counter[str] = Counter()
-    for count in range(16):
+    for count in range(0, 12, 2):
         world.reset()
         service = world.service()
         world.run(service.status(PERSON))  # threads and modules are there before the handles are gone

@@ -126,7 +126,7 @@ def _forward(made: Scene, sample: int | None) -> tuple[Counter[str], int]:
 def test_a_power_cut_anywhere_leaves_old_or_new(world: World) -> None:
     """A sample of the states of a rollback that replaces, creates and removes."""
     made = scene(world, "rollback")
-    states, seen = _forward(made, 60)
+    states, seen = _forward(made, 30)
     tell("power cuts in rollback", states, seen)
 
 
@@ -135,7 +135,7 @@ def test_a_power_cut_in_the_recovery_leaves_old_or_new(world: World) -> None:
     """A sample: killed when all was exchanged, the other process's recovery is cut as well."""
     made = scene(world, "rollback")
     found = cuts_of_recovery(made, numbers(made, "renameat2")[-1] + 1)
-    states = outcomes(made, found.during, 20) + outcomes(made, found.after, 5)
+    states = outcomes(made, found.during, 10) + outcomes(made, found.after, 5)
     assert set(states) == {"old"}
     tell("power cuts in the recovery of rollback", states, len(found.during) + len(found.after))
 
