@@ -20,14 +20,16 @@ _SCRIPT = re.compile(r"[\w.~/${}@+-]+\.(?:py|sh|bash|zsh|fish|js|mjs|cjs|ts|mts|
 _WORD = re.compile(r"[\w.~/${}+-]+", re.ASCII)
 
 _NAMED = (
-    r"(?:key|token|secret|passwd|password|passphrase|(?<![a-z])(?:pass|pwd)|credentials?|auth(?!or)|cookie|webhook)"
+    r"(?:key|token|secret|passwd|password|passphrase|(?<![a-z])(?:pass|pwd)|credentials?|auth(?!ors?(?![a-z]))"
+    r"|cookie|webhook)"
     r"""[\w-]{0,40}+["'\]]{0,3}+"""
 )
+_VALUE = r"""(?:"[^"]{0,2000}+"?|'[^']{0,2000}+'?|\S+)"""
 # A value that is named as a secret, in the forms `name=value`, `name: value` and `--name value`; a bearer; the user
 # part of an address; tokens with a known beginning.
 _SECRET = re.compile(
-    rf"""({_NAMED}\s{{0,20}}+[=:]\s{{0,20}}+(?:(?:bearer|basic)\s{{1,20}}+)?)(?!\*)\S+"""
-    rf"""|((?<![\w-])--?[\w-]{{0,40}}?{_NAMED}\s{{1,20}}+)(?![-*])\S+"""
+    rf"""({_NAMED}\s{{0,20}}+[=:]\s{{0,20}}+(?:(?:bearer|basic)\s{{1,20}}+)?)(?!\*){_VALUE}"""
+    rf"""|((?<![\w-])--?[\w-]{{0,40}}?{_NAMED}\s{{1,20}}+)(?![-*]){_VALUE}"""
     r"""|(\b(?:bearer|basic)\s{1,20}+)(?!\*)\S+|(://)[^\s/@]+(?=@)"""
     r"""|(\b(?:(?:sk|pk|rk)[-_]|(?:gh[a-z]|github_pat|npm|hf)_|glpat-|xox[a-z]-|AKIA|ASIA|AIza|eyJ))[\w-]{8,}""",
     re.IGNORECASE,

@@ -29,6 +29,8 @@ SECRET = "Zq7MARKERsecret91x"
         f'"sessionToken" : "{SECRET}",',
         f"Set-Cookie: sid={SECRET}",
         f"the passphrase: {SECRET}",
+        f"Authorization: {SECRET}",
+        f"authorization = digest {SECRET}",
         f"SLACK_WEBHOOK=https://hooks.slack.com/services/{SECRET}",
         f"os.environ['AWS_SECRET_ACCESS_KEY'] = '{SECRET}'",
     ],
@@ -75,11 +77,19 @@ def test_what_looks_like_a_token_is_masked_wherever_it_stands(token: str) -> Non
         "~/.claude/hooks/guard_secrets.py",
         "https://docs.python.org/3/library/re.html",
         "authors = 3",
+        "Author: somebody",
     ],
 )
 def test_ordinary_lines_stay_as_they_are(line: str) -> None:
     """A diff in which everything is masked is no diff."""
     assert masked_line(line, keeps_values=True) == line
+
+
+@pytest.mark.parametrize("rule", [f"Bash(login --password 'two {SECRET}' x)", f'Bash(x token="a {SECRET}" y)'])
+def test_a_quoted_secret_in_a_rule_goes_to_its_closing_quote(rule: str) -> None:
+    """Behind it the rule goes on."""
+    assert SECRET not in shown(rule)
+    assert shown(rule).partition(") [")[0][-1] in "xy"
 
 
 def test_without_a_known_form_every_value_goes() -> None:
