@@ -29,6 +29,9 @@ GUARDING_EVENTS = (
     *("Elicitation", "ElicitationResult"),  # decline an MCP server's question, hold back the answer
 )
 
+# The guarding events whose hooks can also agree to what an MCP server asks the person.
+_ANSWERING = frozenset({"Elicitation", "ElicitationResult"})
+
 # From strict to loose; ``dontAsk`` refuses what would be asked, yet no person sees a question any more.
 _MODES = ("plan", "default", "acceptEdits", "dontAsk", "auto", "bypassPermissions")
 _NO_BYPASS = ("permissions", "disableBypassPermissionsMode")
@@ -144,6 +147,14 @@ def _guards_removed(before: Settings, after: Settings) -> Iterator[str]:
             yield f"{guard.event} hook removed (matcher {matcher}): {guard.shown} [{digest(guard.identity)}]"
 
 
+def _answers_added(before: Settings, after: Settings) -> Iterator[str]:
+    """A hook of these events may say yes in the person's place, to our own questions too (seen in Claude Code)."""
+    known = _guards(before)
+    for guard, names in _guards(after).items():
+        if guard.event in _ANSWERING and names - known.get(guard, set()):
+            yield f"{guard.event} hook added (can answer in your place): {guard.shown} [{digest(guard.identity)}]"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Guard:
     """One handler of a guarding event, wherever in the list it stands."""
@@ -193,6 +204,7 @@ _WAYS: tuple[_Way, ...] = (
     _mode_loosened,
     _backwards(_becomes("bypass mode no longer forbidden", *_NO_BYPASS, value="disable")),
     _guards_removed,
+    _answers_added,
     _becomes("all hooks switched off", "disableAllHooks"),
     _environment_changed,
     _key_helper_set,

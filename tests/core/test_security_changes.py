@@ -148,6 +148,16 @@ def test_a_removed_guard_is_named_by_event_matcher_and_script(event: str) -> Non
     ]
 
 
+@pytest.mark.parametrize("event", ["Elicitation", "ElicitationResult"])
+def test_a_hook_that_can_agree_for_the_person_is_asked_about(event: str) -> None:
+    """Claude Code 2.1.330: a hook's `action: accept` answers our own question; it comes back only with consent."""
+    hook = _hooks(GUARD, event=event, matcher="config-rollback")
+    line = f"{event} hook added (can answer in your place): ~/.claude/hooks/guard.py [c56f2084]"
+    assert _texts({}, hook) == [line]
+    assert _texts(hook, hook | {"model": "haiku"}) == []
+    assert _texts({}, _hooks(GUARD, event="PreToolUse")) == []
+
+
 @pytest.mark.parametrize(
     ("after", "matcher"),
     [
