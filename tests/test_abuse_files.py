@@ -548,6 +548,7 @@ ODD_NAMES: tuple[bytes, ...] = (
 def test_row_45_any_name_comes_back_byte_for_byte(home: Path, project: Path) -> None:
     """Also a pair that differs by case or normal form alone, which a volume that folds names could not hold."""
     realistic(home, project)
+    (home / ".claude" / "settings.json").unlink()  # it names hooks, and going back to a state without them asks
     build(home / ".claude" / "hooks", {name: File(name) for name in ODD_NAMES})
     build(home / ".claude" / "commands", {name: Folder({name: File(name)}) for name in ODD_NAMES})
     created: list[str] = []
@@ -660,7 +661,7 @@ def test_row_63_the_store_is_private_under_any_umask(home: Path, project: Path, 
     with process(home, project, command=command) as server:
         server.shake_hands()
         server.call("create_backup", version="v1")
-        (user / "hooks" / "notify.sh").unlink()
+        (user / "hooks" / "log_tools.py").unlink()
         server.call("rollback_to", version="v1")
         server.call("undo")
         server.call("query_audit")

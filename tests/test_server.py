@@ -385,7 +385,7 @@ def test_a_long_or_hostile_client_name_is_only_data(connect: Connect, roots: tup
 
 def test_every_mutation_returns_the_place_of_its_record(connect: Connect, roots: tuple[Path, Path]) -> None:
     """`{seq, head}` noted elsewhere make any later rewrite provable; they are the newest record's."""
-    hook = roots[0] / "hooks" / "notify.sh"
+    hook = roots[0] / "hooks" / "log_tools.py"
     with connect() as session:
         anchors = [session.call("create_backup", version="v1")["audit"]]
         hook.unlink()

@@ -628,7 +628,7 @@ def test_a_session_in_the_home_folder_has_one_scope(session_in: Open, home: Path
         paths = [target["path"] for target in listed["backups"][0]["targets"]]
         assert sorted(paths) == sorted(set(paths))
         assert "~/.claude/settings.local.json" in paths
-        (live.user / "hooks" / "notify.sh").unlink()
+        (live.user / "hooks" / "log_tools.py").unlink()
         good = live.state()
         session.call("undo")
         session.call("redo")

@@ -7,7 +7,7 @@ slow to import is imported by the command that needs it, so that ``--help`` and 
 
 import click
 
-from stravinsky_rollback_mcp.cli import audit, backup, compare, demo, recovery, rollback, serve, status
+from stravinsky_rollback_mcp.cli import audit, backup, check, compare, demo, recovery, rollback, serve, status
 
 __all__ = ["main"]
 
@@ -45,6 +45,7 @@ for _command in (
     recovery.recovery,
     compare.compare,
     audit.audit,
+    check.check,
     status.status,
     demo.demo,
     serve.serve,

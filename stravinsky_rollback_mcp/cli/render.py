@@ -9,6 +9,7 @@ from stravinsky_rollback_mcp.cli.words import count, for_terminal, inert, size
 from stravinsky_rollback_mcp.errors import RollbackError
 from stravinsky_rollback_mcp.schema import (
     Change,
+    CheckConfigResult,
     CreateBackupResult,
     Current,
     Finding,
@@ -20,6 +21,7 @@ from stravinsky_rollback_mcp.schema import (
 
 MAX_PATHS = 6
 _EFFECT = {"now": "at once", "new_session": "in new sessions", "reload": "after a reload"}
+_FINDING_STYLE = {"error": "red", "warning": "yellow", "info": "dim"}
 _SIGNS = (("+", "added", "green"), ("~", "modified", "yellow"), ("-", "removed", "red"))
 
 
@@ -184,6 +186,19 @@ def _change(console: Console, change: Change) -> None:
         more = totals[name] - len(paths) + len(below[MAX_PATHS:])
         if more:
             line(console, f"{sign} … and {more} more", style, indent=2)
+
+
+# -- check ----------------------------------------------------------------------------------------------------------
+
+
+def checked(console: Console, answer: CheckConfigResult) -> None:
+    """What the checks found, the gravest first."""
+    notices(console, answer)
+    line(console, answer.summary, "bold green" if answer.ok else "bold red")
+    lines(console, "Damaged:", answer.integrity, "red")
+    for item in answer.findings:
+        line(console, finding(item), _FINDING_STYLE[item.severity], indent=2)
+    next_step(console, answer.next_step)
 
 
 # -- at a glance ----------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ _TOOLS = {
     "create_backup": "`stravinsky-rollback backup create`",
     "list_backups": "`stravinsky-rollback backup list`",
     "rollback_to": "`stravinsky-rollback rollback to`",
+    "check_config": "`stravinsky-rollback check`",
     "query_audit": "`stravinsky-rollback audit log`",
     "all_projects": "--all-projects",
     "dry_run": "--dry-run",

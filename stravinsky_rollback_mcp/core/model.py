@@ -123,6 +123,7 @@ class Effect(StrEnum):
     NONE = "none"
     LOCKS = "locks"
     GUARD_OFF = "guard_off"
+    GUARD_BROKEN = "guard_broken"
     DROPPED = "dropped"
 
 
@@ -130,9 +131,9 @@ class Effect(StrEnum):
 class Finding:
     """The result of one check: where, what, and what to do; never a value of a setting.
 
-    ``path`` is shown as people see it, ``line`` counts from 1 and is None where there is none. ``effect`` is
-    ``LOCKS`` for a hook that denies what it should judge, ``GUARD_OFF`` for one that guards nothing any more, and
-    ``DROPPED`` for a settings file that Claude Code does not load.
+    ``path`` is shown as people see it, ``line`` counts from 1. ``LOCKS`` is a hook that denies what it should judge,
+    ``GUARD_OFF`` one whose script is not there or cannot be run, ``GUARD_BROKEN`` one whose script fails by what
+    stands in it, ``DROPPED`` a settings file that Claude Code does not load.
     """
 
     check: str

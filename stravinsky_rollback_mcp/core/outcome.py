@@ -173,6 +173,18 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What the checks found; ``ok`` when nothing is damaged and no finding is an error."""
+
+    summary: str
+    next_step: str
+    notices: tuple[str, ...]
+    ok: bool
+    integrity: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resumed:
     """What recovery found to bring to an end."""
 

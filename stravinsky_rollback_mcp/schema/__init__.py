@@ -5,6 +5,7 @@
 
 from stravinsky_rollback_mcp.schema.arguments import (
     Arguments,
+    CheckConfigArguments,
     CompareArguments,
     CreateBackupArguments,
     ListBackupsArguments,
@@ -22,6 +23,7 @@ from stravinsky_rollback_mcp.schema.results import (
     BeginAuditResult,
     ChainResult,
     Change,
+    CheckConfigResult,
     CompareResult,
     CreateBackupResult,
     Current,
@@ -56,6 +58,8 @@ __all__ = [
     "BeginAuditResult",
     "ChainResult",
     "Change",
+    "CheckConfigArguments",
+    "CheckConfigResult",
     "CompareArguments",
     "CompareResult",
     "CreateBackupArguments",

@@ -74,6 +74,10 @@ class WalkArguments(Arguments):
     dry_run: bool = Field(default=False, description="Only show what would change")
 
 
+class CheckConfigArguments(Arguments):
+    version: str | None = Field(None, description="Live when omitted")
+
+
 class QueryAuditArguments(Arguments):
     event_type: EventTypeName | None = None
     version: str | None = None

@@ -104,8 +104,8 @@ class Finding(Result):
     message: str = Field(description="What is wrong; never a value of a setting")
     fix: str = Field(description="What to do")
     effect: str = Field(
-        description="none; locks (a hook denies what it should judge), guard_off (a hook guards nothing any more) or "
-        "dropped (Claude Code does not load the settings file)"
+        description="none; locks (a hook denies what it should judge), guard_off (the script of a guard is missing or "
+        "cannot be run), guard_broken (it does not parse) or dropped (Claude Code does not load the settings file)"
     )
 
 
@@ -194,6 +194,12 @@ class BeginAuditResult(Spoken):
     kept_in: str | None = Field(description="Where the old log lies")
     adopted: list[str] = Field(description="Backups believed from now on, on the word of their own manifests")
     audit: AuditAnchor = Field(description="The new audit's newest record")
+
+
+class CheckConfigResult(Spoken):
+    ok: bool = Field(description="Nothing is damaged and no finding is an error")
+    integrity: list[str] = Field(description="For a backup: what reading it back whole found; empty when intact")
+    findings: list[Finding] = Field(description="The gravest first")
 
 
 class ResumeResult(Spoken):

@@ -70,6 +70,10 @@ async def _redo(service: "RollbackService", caller: "Caller", given: "schema.Wal
     return await service.redo(caller, consent=_consent(given))
 
 
+async def _check_config(service: "RollbackService", caller: "Caller", given: "schema.CheckConfigArguments") -> object:
+    return await service.check_config(caller, version=given.version)
+
+
 async def _query_audit(service: "RollbackService", caller: "Caller", given: "schema.QueryAuditArguments") -> object:
     from stravinsky_rollback_mcp.schema import query_audit_result
     from stravinsky_rollback_mcp.service import EventStatus, EventType
@@ -112,8 +116,8 @@ TOOLS = (
         title="Back up the configuration",
         description=(
             "Back up Claude Code's configuration (hooks, commands, agents, skills, settings, CLAUDE.md, .mcp.json) as "
-            "it is now, verified. Call it before changing it or running an installer. Not for source code. An unnamed "
-            "call changes nothing when the newest backup already holds this state. Come back with rollback_to."
+            "it is now, verified. Call it before changing it or running an installer. Unnamed, it changes nothing "
+            "when the newest backup holds this state. Come back with rollback_to."
         ),
         arguments="CreateBackupArguments",
         result="CreateBackupResult",
@@ -127,7 +131,7 @@ TOOLS = (
         title="List configuration backups",
         description=(
             "List backups of Claude Code's configuration, newest first, and what changed outside since the last known "
-            "state (`current.drift`). Call it when a hook, command or setting vanished. Then rollback_to."
+            "state (`current.drift`). Call it when a hook, command or setting vanished."
         ),
         arguments="ListBackupsArguments",
         result="ListBackupsResult",
@@ -141,8 +145,7 @@ TOOLS = (
         title="Compare configuration states",
         description=(
             "Show what differs between two states of Claude Code's configuration, like `git diff version other`, "
-            "secret values masked, and what going back would loosen. Changes nothing. Call it before rollback_to or "
-            "when something behaves differently; hand its plan_id to rollback_to."
+            "secrets masked, and what going back would loosen. Call it before rollback_to, and hand it the plan_id."
         ),
         arguments="CompareArguments",
         result="CompareResult",
@@ -157,7 +160,7 @@ TOOLS = (
         description=(
             "Bring Claude Code's configuration back to a backup: all targets or none, after a safety backup. "
             "Preview with dry_run. confirm_required lists what gets less safe: ask the person, then repeat the lines "
-            "in `accept`. Does not touch source code. undo takes it back."
+            "in `accept`. undo takes it back."
         ),
         arguments="RollbackToArguments",
         result="RestoreResult",
@@ -171,7 +174,7 @@ TOOLS = (
         title="Undo the last configuration change",
         description=(
             "Take back the last thing that happened to the configuration: an edit by anyone since the last known "
-            "state, else the last rollback or change. Call again to go further. redo brings it again."
+            "state, else the last rollback or change. Call again to go further."
         ),
         arguments="WalkArguments",
         result="RestoreResult",
@@ -192,11 +195,25 @@ TOOLS = (
         call=_redo,
     ),
     Tool(
+        name="check_config",
+        title="Check the configuration",
+        description=(
+            "Find what Claude Code would not load, hooks that deny every tool or guard nothing, and misspelt keys, "
+            "live or in a backup. Call it after editing them, or when tools are denied."
+        ),
+        arguments="CheckConfigArguments",
+        result="CheckConfigResult",
+        read_only=True,
+        destructive=False,
+        idempotent=True,
+        call=_check_config,
+    ),
+    Tool(
         name="query_audit",
         title="Query the audit log",
         description=(
             "Read the tamper-evident log of backups, restores, outside changes and refusals, newest first: what "
-            "happened, who asked, which paths. Holds no values of settings."
+            "happened, who asked, which paths."
         ),
         arguments="QueryAuditArguments",
         result="QueryAuditResult",

@@ -21,6 +21,7 @@ from stravinsky_rollback_mcp.core.outcome import (
     BackupCreated,
     BackupList,
     ChainVerified,
+    Checked,
     Compared,
     Restored,
     Resumed,
@@ -29,7 +30,7 @@ from stravinsky_rollback_mcp.core.outcome import (
 )
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.errors import Code, RollbackError
-from stravinsky_rollback_mcp.service import anew, audit, backup, compare, reading, restore
+from stravinsky_rollback_mcp.service import anew, audit, backup, checks, compare, reading, restore
 from stravinsky_rollback_mcp.service.desk import Caller, Desk
 from stravinsky_rollback_mcp.service.recover import Lost
 from stravinsky_rollback_mcp.service.requests import Requests, Tells
@@ -175,6 +176,12 @@ class RollbackService(Requests):
             {"consent": consent},
             lambda: restore.redo(self._desk, caller, consent),
             tells=Tells.AFTER,
+        )
+
+    async def check_config(self, caller: Caller, *, version: str | None = None) -> Checked:
+        """What is wrong with the live configuration, or with the one that a backup holds."""
+        return await self._do(
+            caller, "check_config", {"version": version}, lambda: checks.check_config(self._desk, version)
         )
 
     async def query_audit(

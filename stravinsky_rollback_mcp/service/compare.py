@@ -24,7 +24,6 @@ from stravinsky_rollback_mcp.core.plan import change_between
 from stravinsky_rollback_mcp.core.selection import Part, parts_of
 from stravinsky_rollback_mcp.disk.peek import live_files, stored_files
 from stravinsky_rollback_mcp.errors import Code, RollbackError
-from stravinsky_rollback_mcp.service.checks import check_target
 from stravinsky_rollback_mcp.service.desk import Desk
 from stravinsky_rollback_mcp.service.intent import Intent, intend_rollback, intend_walk
 from stravinsky_rollback_mcp.service.look import Look, gather
@@ -90,7 +89,7 @@ def compare(desk: Desk, version: str | None, other: str | None, path: str | None
         next_cursor=None if page.next is None else f"{mark[:12]}.{page.next.path}.{page.next.line}",
         plan_id=back.plan_id,
         security_changes=back.security_changes,
-        findings=() if back.intent is None else check_target(desk, look, back.intent.plan),
+        findings=() if back.intent is None else back.intent.findings,
     )
 
 

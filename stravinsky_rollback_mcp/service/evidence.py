@@ -24,7 +24,7 @@ from stravinsky_rollback_mcp.core.model import BackupKind, EntryType, TargetStat
 from stravinsky_rollback_mcp.core.scripts import Roots
 from stravinsky_rollback_mcp.core.settings import load
 from stravinsky_rollback_mcp.disk import probe, syntax
-from stravinsky_rollback_mcp.errors import RollbackError
+from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import Desk
 from stravinsky_rollback_mcp.service.look import Look
 from stravinsky_rollback_mcp.service.picture import Found, Picture
@@ -137,7 +137,11 @@ def spaces(desk: Desk, look: Look, trees: dict[str, Tree]) -> tuple[Space, ...]:
     """The store's file system, which takes a backup of all that is live, and those on which ``trees`` are staged."""
     live = [seen.tree for seen in look.seen.values()]
     wanted = [(desk.store.root, live)]
-    wanted += [(look.places[target_id].resolved, [tree]) for target_id, tree in trees.items()]
+    wanted += [
+        (look.places[target_id].resolved, [tree])
+        for target_id, tree in trees.items()
+        if look.places[target_id].refusal is None
+    ]
     found: dict[int, Space] = {}
     for path, needed in wanted:
         room = probe.room(path)
@@ -154,16 +158,19 @@ def spaces(desk: Desk, look: Look, trees: dict[str, Tree]) -> tuple[Space, ...]:
 
 
 def denied(desk: Desk, look: Look, trees: Iterable[str]) -> tuple[Denied, ...]:
-    """The folders in which a restore of these targets could not replace something."""
+    """What of these targets may not be read, and the folders in which nothing could be replaced."""
     found: list[Denied] = []
     for target_id in trees:
         place, live = look.places[target_id], look.seen[target_id].tree
-        folders = [posixpath.dirname(place.resolved)] if live.state is not TargetState.NOT_RECORDED else []
-        folders += [
-            posixpath.join(place.resolved, entry.path) for entry in live.entries if entry.type is EntryType.DIRECTORY
-        ]
+        scope = place.target.scope
+        if place.refusal is not None and place.refusal.code is Code.UNREADABLE:
+            found.append(Denied(scope=scope, path=desk.shown_target(place.target), is_readable=False))
+        if live.state is TargetState.NOT_RECORDED:
+            continue
+        below = (entry.path for entry in live.entries if entry.type is EntryType.DIRECTORY)
+        folders = [posixpath.dirname(place.resolved), *(posixpath.join(place.resolved, path) for path in below)]
         found.extend(
-            Denied(scope=place.target.scope, path=desk.shown(folder), is_readable=True)
+            Denied(scope=scope, path=desk.shown(folder), is_readable=True)
             for folder in folders
             if not probe.can_replace_in(folder)
         )

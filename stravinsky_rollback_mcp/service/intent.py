@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 from stravinsky_rollback_mcp.core import history
 from stravinsky_rollback_mcp.core import plan as planning
+from stravinsky_rollback_mcp.core.checks.settings_schema import is_dropped
 from stravinsky_rollback_mcp.core.components import is_settings
 from stravinsky_rollback_mcp.core.history import EDITS, NOTHING_KNOWN
-from stravinsky_rollback_mcp.core.model import EventType, Scope, TargetState
+from stravinsky_rollback_mcp.core.model import EventType, Finding, Scope, TargetState
 from stravinsky_rollback_mcp.core.outcome import Undone
 from stravinsky_rollback_mcp.core.plan import Plan, Step
 from stravinsky_rollback_mcp.core.security_changes import SettingsChange, security_changes
+from stravinsky_rollback_mcp.service.checks import check_target, consent_lines
 from stravinsky_rollback_mcp.service.desk import Desk
 from stravinsky_rollback_mcp.service.look import Look, live_file
 from stravinsky_rollback_mcp.service.parts import steps_to
@@ -18,6 +20,7 @@ from stravinsky_rollback_mcp.service.selectors import goal_of
 from stravinsky_rollback_mcp.service.stored import known_file, matching_version, stored_file
 from stravinsky_rollback_mcp.service.walk import Stride, stride
 
+_ALWAYS_ASKED = "this restore is to be confirmed: safety.require_manual_confirmation_for_rollback is on"
 _CHECKOUT = (
     "HEAD of this project's git repository moved since the state that comes back: what is undone may be a checkout. "
     "If it is, redo, and let git go back instead."
@@ -29,6 +32,7 @@ class Intent:
     """A plan with what the report and the audit say about it; ``level`` is how much a recovery brings back."""
 
     plan: Plan
+    findings: tuple[Finding, ...]
     to_version: str | None
     goal: str = ""
     level: str = ""
@@ -51,8 +55,10 @@ def intend_rollback(
     goal = goal_of(desk, look, version)
     steps = steps_to(desk, look, goal, only, scope)
     arguments = {"version": goal.version, "since": goal.since_seq, "only": sorted(only), "scope": scope}
+    findings = check_target(desk, look, steps)
     return Intent(
-        plan=_plan(desk, look, operation, steps, arguments, look.known.timeline, goal.since_seq),
+        plan=_plan(desk, look, operation, steps, arguments, look.known.timeline, goal.since_seq, findings),
+        findings=findings,
         to_version=goal.version,
         goal=goal.name,
     )
@@ -64,8 +70,10 @@ def intend_walk(desk: Desk, look: Look, operation: EventType) -> Intent:
     walk = found.walk
     known, since = (found.known, walk.state.seq) if operation is EventType.UNDO else (NOTHING_KNOWN, 0)
     notices = [f"State {name} is no longer in any backup and was passed over." for name in walk.unavailable]
+    findings = check_target(desk, look, found.steps)
     return Intent(
-        plan=_plan(desk, look, operation, found.steps, {"state": walk.state.seq}, known, since),
+        plan=_plan(desk, look, operation, found.steps, {"state": walk.state.seq}, known, since, findings),
+        findings=findings,
         to_version=matching_version(desk, look.known, look.with_state(walk.state.digests)),
         restores=walk.state.seq,
         undone=_undone(desk, walk, operation),
@@ -128,10 +136,13 @@ def _plan(
     arguments: Mapping[str, object],
     known: history.Timeline,
     since_seq: int,
+    findings: tuple[Finding, ...],
 ) -> Plan:
     lines = security_changes([_settings_change(desk, look, step) for step in steps if _changes_settings(step)])
     foreign = _foreign_lines(desk, steps, known, since_seq)
-    return planning.plan(operation, steps, desk.view, arguments, (*lines, *foreign))
+    broken = consent_lines(desk, look, findings)
+    asked = (_ALWAYS_ASKED,) if desk.config.policy.safety.require_manual_confirmation_for_rollback else ()
+    return planning.plan(operation, steps, desk.view, arguments, (*lines, *broken, *foreign, *asked))
 
 
 def _changes_settings(step: Step) -> bool:
@@ -142,6 +153,8 @@ def _settings_change(desk: Desk, look: Look, step: Step) -> SettingsChange:
     after = step.content
     if after is None and step.desired.state is TargetState.PRESENT:
         after = stored_file(desk, step.version, step.stored)
+    if is_dropped(after):
+        after = None  # Claude Code would load nothing of it, its deny rules included
     before = live_file(desk, look, step.target.id)
     here = look.known.timeline.current
     digest = "" if here is None else here.digests.get(step.target.id, "")

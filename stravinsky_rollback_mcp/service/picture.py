@@ -1,11 +1,11 @@
 """A configuration as it is, was, or would be: which files it has, and what they hold, wherever the bytes lie."""
 
 import posixpath
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from stravinsky_rollback_mcp.core.model import Entry, EntryType, Kind, Manifest, StoredTarget, Target, TargetState, Tree
-from stravinsky_rollback_mcp.core.plan import Plan
+from stravinsky_rollback_mcp.core.model import Entry, EntryType, Kind, StoredTarget, Target, TargetState, Tree
+from stravinsky_rollback_mcp.core.plan import Step
 from stravinsky_rollback_mcp.disk import archive, probe
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, read_file
 from stravinsky_rollback_mcp.disk.place import Place
@@ -143,10 +143,12 @@ def live_picture(desk: Desk, look: Look) -> Picture:
     return Picture(desk=desk, holdings=holdings)
 
 
-def planned_picture(desk: Desk, look: Look, plan: Plan) -> Picture:
-    """What a plan would leave: its steps' desired trees over what is live."""
+def planned_picture(desk: Desk, look: Look, steps: Iterable[Step]) -> Picture:
+    """What steps would leave: their desired trees over what is live."""
     holdings = dict(live_picture(desk, look).holdings)
-    for step in plan.changes:
+    changes = [step for step in steps if step.is_change]
+    made = {(step.target.id, ""): step.content for step in changes if step.content is not None}
+    for step in changes:
         holdings[step.target.id] = Holding(
             place=look.places[step.target.id],
             tree=step.desired,
@@ -154,18 +156,18 @@ def planned_picture(desk: Desk, look: Look, plan: Plan) -> Picture:
             stored=step.stored,
             from_backup=step.from_backup,
         )
-    return Picture(desk=desk, holdings=holdings)
+    return Picture(desk=desk, holdings=holdings, _kept=made)
 
 
-def stored_picture(desk: Desk, look: Look, manifest: Manifest) -> Picture:
-    """What a backup holds, as a whole and at the places of this view; what it did not record is as it is live."""
+def stored_picture(desk: Desk, look: Look, sources: Mapping[str, tuple[str, StoredTarget]]) -> Picture:
+    """What backups hold of each target, at the places of this view; what they did not record is as it is live."""
     holdings = dict(live_picture(desk, look).holdings)
-    for stored in manifest.targets:
-        if stored.id in holdings and stored.tree.state is not TargetState.NOT_RECORDED:
-            holdings[stored.id] = Holding(
-                place=holdings[stored.id].place,
+    for target_id, (version, stored) in sources.items():
+        if target_id in holdings and stored.tree.state is not TargetState.NOT_RECORDED:
+            holdings[target_id] = Holding(
+                place=holdings[target_id].place,
                 tree=stored.tree,
-                version=manifest.version,
+                version=version,
                 stored=stored,
                 from_backup=frozenset(entry.path for entry in stored.tree.entries if entry.type is EntryType.FILE),
             )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core import plan as planning
+from stravinsky_rollback_mcp.core.checks import disk_space
 from stravinsky_rollback_mcp.core.codec.trees import ABSENT
 from stravinsky_rollback_mcp.core.model import (
     AuditDraft,
@@ -14,6 +15,7 @@ from stravinsky_rollback_mcp.core.model import (
     EventStatus,
     EventType,
     Scope,
+    Severity,
     TargetState,
 )
 from stravinsky_rollback_mcp.core.names import capped, leads_out, shown
@@ -91,6 +93,7 @@ def _restore(
         )
         with _putting_aside(desk, caller, look, {step.version for step in intent.plan.changes if step.from_backup}):
             _require_restorable(desk, intent.plan)
+        _require_room(intent)
         return _apply(desk, caller, look, intent, started)
 
 
@@ -150,6 +153,12 @@ def _require_restorable(desk: Desk, plan: Plan) -> None:
             )
         if step.from_backup:
             archive.verify(desk.store.archive_path(step.version, step.stored), step.stored)
+
+
+def _require_room(intent: Intent) -> None:
+    for finding in intent.findings:
+        if finding.check == disk_space.NAME and finding.severity is Severity.ERROR:
+            raise RollbackError(Code.NO_SPACE, f"{finding.path}: {finding.message}", finding.fix)
 
 
 def _apply(desk: Desk, caller: Caller, look: Look, intent: Intent, started: float) -> Restored:
@@ -300,7 +309,7 @@ def _report(
         safety_backup=safety,
         changes=changes,
         security_changes=plan.security_changes,
-        findings=(),
+        findings=intent.findings,
         warnings=_restore_warnings(desk, look, plan),
         duration_ms=round((time.monotonic() - started) * 1000),
         audit=desk.audit.anchor(),

@@ -39,4 +39,4 @@ def test_serve_speaks_mcp_and_takes_its_options(project: Path) -> None:
         assert process.wait(30) == 0
     assert answers[0]["result"]["serverInfo"]["name"] == "config-rollback"
     names = {tool["name"] for tool in answers[1]["result"]["tools"]}
-    assert names == {"create_backup", "list_backups", "compare", "query_audit"}
+    assert names == {"create_backup", "list_backups", "compare", "check_config", "query_audit"}

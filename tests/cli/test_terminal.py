@@ -38,7 +38,19 @@ def test_the_commands_are_those_of_the_contract() -> None:
     assert {" ".join(words) for words in COMMANDS} == {
         *("backup create", "backup list", "backup show", "backup verify"),
         *("rollback list", "rollback show", "rollback to", "rollback undo", "rollback redo", "rollback auto"),
-        *("undo", "redo", "status", "compare", "recovery resume", "audit log", "audit verify", "audit export"),
+        *(
+            "undo",
+            "redo",
+            "check",
+            "status",
+            "compare",
+            "recovery file",
+            "recovery directory",
+            "recovery resume",
+            "audit log",
+            "audit verify",
+            "audit export",
+        ),
         *("demo", "serve"),
     }
 

@@ -8,7 +8,7 @@ word: a warning. Exit codes were measured (Claude Code 2.1.330, CPython 3.11, ba
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from stravinsky_rollback_mcp.core.checks.evidence import Evidence, Script, ScriptState, SettingsText, Syntax
+from stravinsky_rollback_mcp.core.checks.evidence import Evidence, Script, ScriptState, SettingsText
 from stravinsky_rollback_mcp.core.checks.positions import Path, Positions, positions
 from stravinsky_rollback_mcp.core.checks.settings_schema import is_dropped
 from stravinsky_rollback_mcp.core.invocations import Invocation, invocation_of
@@ -130,13 +130,15 @@ def _judged(evidence: Evidence, file: SettingsText, where: Positions, hook: Hook
 
     line = evidence.shell_lines.get(hook.command)
     if line is not None and not line.is_good:
-        yield told(*_consequence(hook, _BROKEN["sh"], "its command is no valid shell line", is_sure=True))
+        yield told(
+            *_consequence(hook, _End(what="its command is no valid shell line", status=_BROKEN["sh"]), is_sure=True)
+        )
         return
     script = evidence.scripts.get(hook.runs.script or "")
     if script is not None:
-        fault = _fault(evidence, hook.runs, script)
-        if fault is not None:
-            yield told(*_consequence(hook, fault[1], fault[0], is_sure=hook.runs.is_whole))
+        end = _end(evidence, hook.runs, script)
+        if end is not None:
+            yield told(*_consequence(hook, end, is_sure=hook.runs.is_whole))
     elif hook.runs.script is None and not hook.runs.is_whole and hook.event:
         message = "what its command runs cannot be told without running it (not analysable)."
         yield told(Severity.INFO, message, "", Effect.NONE)
@@ -147,40 +149,46 @@ def _judged(evidence: Evidence, file: SettingsText, where: Positions, hook: Hook
             yield told(Severity.WARNING, message, "bring the script back, or change the command.", Effect.NONE)
 
 
-def _consequence(hook: Hook, status: int, what: str, *, is_sure: bool) -> tuple[Severity, str, str, Effect]:
-    """What a command that ends with ``status`` does to a session, as severity, message, fix and effect."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _End:
+    """How a command ends because of a fault; ``off`` is what it means for a guard that does not deny."""
+
+    what: str
+    status: int
+    off: Effect = Effect.GUARD_OFF
+
+
+def _consequence(hook: Hook, end: _End, *, is_sure: bool) -> tuple[Severity, str, str, Effect]:
+    """What a command that ends like that does to a session, as severity, message, fix and effect."""
     fix = "mend the script or the command, or bring both back from one backup."
-    if status == _DENIES and hook.denies and is_sure:
+    if end.status == _DENIES and hook.denies and is_sure:
         held = {"PreToolUse": "every tool call that it matches", "UserPromptSubmit": "every prompt"}
-        message = f"{what}, so it ends with 2, which denies {held.get(hook.event, 'what it should judge')}."
+        message = f"{end.what}, so it ends with 2, which denies {held.get(hook.event, 'what it should judge')}."
         return Severity.ERROR, message, fix, Effect.LOCKS
     if hook.event in GUARDING_EVENTS and is_sure:
-        return Severity.WARNING, f"{what}, so it guards nothing: it fails and all passes.", fix, Effect.GUARD_OFF
-    return Severity.WARNING, f"{what}, so it does nothing.", fix, Effect.NONE
+        return Severity.WARNING, f"{end.what}, so it guards nothing: it fails and all passes.", fix, end.off
+    return Severity.WARNING, f"{end.what}, so it does nothing.", fix, Effect.NONE
 
 
-def _fault(evidence: Evidence, runs: Invocation, script: Script) -> tuple[str, int] | None:
-    """What is wrong with the script of a command, and how the command ends because of it."""
+def _end(evidence: Evidence, runs: Invocation, script: Script) -> _End | None:
+    """How a command ends because of its script; None when nothing is wrong with that."""
     name = _shown(evidence, script.path)
     program = "dash" if runs.program == "sh" and evidence.sh_is_dash else runs.program
+    unread = _MISSING.get(program, _FAILED) if program else _NOT_EXECUTABLE
     if script.state is ScriptState.ABSENT:
-        return f"{name} is not there", _MISSING.get(program, _FAILED) if program else _NOT_FOUND
+        return _End(what=f"{name} is not there", status=unread if program else _NOT_FOUND)
     if script.state is ScriptState.OTHER:
-        return f"{name} is no file", _FAILED if program else _NOT_EXECUTABLE
+        return _End(what=f"{name} is no file", status=_FAILED if program else _NOT_EXECUTABLE)
     if not script.is_readable:
-        return f"{name} may not be read", _MISSING.get(program, _FAILED) if program else _NOT_EXECUTABLE
-    if not runs.program and not script.is_executable:
-        return f"{name} is not executable", _NOT_EXECUTABLE
-    return _syntax_fault(name, runs, script)
-
-
-def _syntax_fault(name: str, runs: Invocation, script: Script) -> tuple[str, int] | None:
-    languages = languages_of(runs) if runs.program else (parsed_as(script.shebang),)
-    for language in languages:
-        syntax: Syntax | None = script.syntax.get(language)
+        return _End(what=f"{name} may not be read", status=unread)
+    if not program and not script.is_executable:
+        return _End(what=f"{name} is not executable", status=_NOT_EXECUTABLE)
+    for language in languages_of(runs) if program else (parsed_as(script.shebang),):
+        syntax = script.syntax.get(language)
         if syntax is not None and not syntax.is_good:
             place = f" (line {syntax.line})" if syntax.line else ""
-            return f"{name} does not parse{place}", _BROKEN.get(language, _FAILED)
+            status = _BROKEN.get(language, _FAILED)
+            return _End(what=f"{name} does not parse{place}", status=status, off=Effect.GUARD_BROKEN)
     return None
 
 

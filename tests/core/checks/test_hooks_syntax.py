@@ -43,6 +43,7 @@ def told(findings: tuple[Finding, ...]) -> tuple[str, str]:
 
 
 LOCKS, OFF, FINE = ("error", "locks"), ("warning", "guard_off"), ("none", "none")
+BROKEN = ("warning", "guard_broken")
 
 FAULTS: dict[str, tuple[str, Script, tuple[str, str]]] = {
     "python, missing": ("python3 ~/x", ABSENT, LOCKS),
@@ -51,13 +52,13 @@ FAULTS: dict[str, tuple[str, Script, tuple[str, str]]] = {
     "bash, missing": ("bash ~/x", ABSENT, OFF),
     "node, missing": ("node ~/x", ABSENT, OFF),
     "itself, missing": ("~/x", ABSENT, OFF),
-    "python, broken": ("python3 ~/x", replace(GOOD, syntax=BAD), OFF),
+    "python, broken": ("python3 ~/x", replace(GOOD, syntax=BAD), BROKEN),
     "bash, broken": ("bash ~/x", replace(GOOD, syntax=BAD), LOCKS),
     "sh, broken": ("sh ~/x", replace(GOOD, syntax=BAD), LOCKS),
-    "node, broken": ("node ~/x", replace(GOOD, syntax=BAD), OFF),
+    "node, broken": ("node ~/x", replace(GOOD, syntax=BAD), BROKEN),
     "itself, broken bash": ("~/x", replace(GOOD, syntax=BAD, shebang="bash"), LOCKS),
     "itself, broken, no first line": ("~/x", replace(GOOD, syntax=BAD), LOCKS),
-    "itself, broken python": ("~/x", replace(GOOD, syntax=BAD, shebang="python"), OFF),
+    "itself, broken python": ("~/x", replace(GOOD, syntax=BAD, shebang="python"), BROKEN),
     "itself, another language": ("~/x", replace(GOOD, syntax=BAD, shebang="?"), FINE),
     "itself, not executable": ("~/x", replace(GOOD, is_executable=False), OFF),
     "bash, not executable": ("bash ~/x", replace(GOOD, is_executable=False), FINE),
