@@ -414,6 +414,6 @@ def test_random_lives_of_two_projects_agree_with_the_model(tmp_path: Path) -> No
 @pytest.mark.long
 def test_two_thousand_random_lives_agree_with_the_model(tmp_path: Path) -> None:
     """Enough lives for rare orders of events; the count is printed."""
-    count = _run(tmp_path, examples=2_000, steps=12)
+    count = _run(tmp_path, examples=2_000, steps=6)
     sys.stdout.write(f"{count} random lives agreed with the model\n")
     assert count >= 2_000
