@@ -43,7 +43,7 @@ skills, rules, settings, CLAUDE.md, .mcp.json. It never touches source code: use
 
 - Before you change any of these, or run an installer or updater: call create_backup.
 - Something vanished, a hook or a rule stopped working, settings look reset: call list_backups (its `current` says what
-  changed outside), then rollback_to with dry_run, then rollback_to. `only` brings back single paths, or one key.
+  changed outside), then compare, then rollback_to. `only` brings back single paths, or one key.
 - A restore was wrong: undo takes back the last thing that happened, also an edit that nobody announced; redo brings it
   again. Every restore keeps a safety backup first.
 - A result that says confirm_required lists what would become less safe. Show those lines to the person and ask. Never
