@@ -20,7 +20,7 @@ def recovery() -> None:
     """Bring back what was lost, or an interrupted operation to its end."""
 
 
-@recovery.command(epilog=example("recovery file ~/.claude/settings.json --pointer /hooks/PreToolUse"))
+@recovery.command(epilog=example("recovery file ~/.claude/settings.json --pointer /env"))
 @click.argument("path")
 @click.argument("version", required=False)
 @click.option("--pointer", metavar="POINTER", help="Bring back this key of a JSON file alone, as in /hooks/PreToolUse.")

@@ -145,6 +145,7 @@ def test_a_refusal_with_json_is_one_document_on_stdout(run: Run, configured: tup
 def test_every_command_refuses_an_untrusted_environment_alike(run: Run, words: tuple[str, ...]) -> None:
     """Errors of the configuration take the way of every other refusal."""
     needed = {"show": ["v1"], "to": ["v1"], "auto": ["v1"], "export": ["--format", "csv"]}
+    needed |= {"file": ["hooks/a.py"], "directory": ["hooks"]}
     arguments = (*words, *needed.get(words[-1], ()))
     result = run(*arguments, "--json", HOME="relative")
     assert result.exit_code == 1
