@@ -9,18 +9,21 @@ The way through the house, in one direction only::
              set), ``names``, ``times``,
              ``tar``, ``codec`` (every format on disk, both ways), ``diff``, ``selection``, ``pointer`` and ``splice``
              (one key of a file), ``keypaths``, ``selectors``, ``plan``, ``history`` (undo and redo),
-             ``security_changes`` (what asks first), ``masking`` (what may be told of a text), ``masked_lines``,
-             ``unified`` and ``comparison`` (a diff without secrets), ``outcome`` (what the use cases return)
+             ``retention`` (what may go), ``security_changes`` (what asks first), ``masking`` (what may be told of a
+             text), ``masked_lines``, ``unified`` and ``comparison`` (a diff without secrets), ``outcome`` (what the
+             use cases return)
 ``disk``     synchronous I/O: ``atomic`` (the only writer), ``lock``, ``place`` and ``scan`` (live targets) with
              ``attributes``, ``content``, ``peek``, ``memory`` and ``stillness``, ``git`` (where HEAD stands),
-             ``archive``, ``store`` (backups), ``updates``, ``stage``, ``swap`` and ``retire`` (one target's change),
+             ``archive``, ``store`` (backups), ``quarantine``, ``updates``, ``stage``, ``swap`` and ``retire`` (one
+             target's change),
              ``journal``, ``execute`` (all, or none), ``ending`` (taken back, finished, or set aside) and ``attention``
              (what a person is told), ``probe``, ``audit`` (the chain) with ``audit_chain`` and ``audit_index``
 ``config``   the only reader of environment, home and ``config.json``
 ``service``  one async method per use case, ``requests`` the way of each; ``desk`` owns clock, ids and the ways in;
              ``stored`` tells which backups exist, ``selectors`` which one is meant, ``walk`` where undo leads;
-             ``look``, ``parts``, ``intent`` and ``recover`` plan; ``backup``, ``restore``, ``compare``, ``reading``
-             and ``audit`` are the use cases; ``notices`` is what every answer tells
+             ``look``, ``parts``, ``intent`` and ``recover`` plan; ``backup``, ``restore``, ``compare``, ``reading``,
+             ``keeping``, ``forgetting``, ``configuration`` and ``audit`` are the use cases; ``retention`` and
+             ``quarantine`` keep the store small and sound; ``notices`` is what every answer tells
 ``schema``   pydantic arguments and results, for the server and for ``--json``
 ``server``   MCP over stdio, ``asking`` the person; ``cli`` the terminal twin
 

@@ -8,19 +8,18 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
 
-from stravinsky_rollback_mcp.core.codec.text import from_json
+from stravinsky_rollback_mcp.core.codec import configuration as codec
 from stravinsky_rollback_mcp.core.components import view_of
 from stravinsky_rollback_mcp.core.model import Limits, View
 from stravinsky_rollback_mcp.core.policy import (
     DEFAULTS,
-    VERSION,
     Policy,
+    Value,
     changed,
     is_ignored_from_environment,
     parsed,
-    unknown,
+    policy_of,
 )
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
@@ -35,12 +34,17 @@ _SHORT_NAMES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What one process works with; paths are absolute. ``warnings`` tell of overrides that were not followed."""
+    """What one process works with; paths are absolute.
+
+    ``sources`` says where a field that is not at its default comes from: ``config.json``, or a variable's name;
+    ``warnings`` tell of overrides that were not followed.
+    """
 
     view: View
     store: str
     session_id: str
     policy: Policy
+    sources: Mapping[str, str]
     warnings: tuple[str, ...]
 
     @property
@@ -83,12 +87,15 @@ def load(
     except FileNotFoundError as error:
         raise _untrusted("the working directory was deleted", "change to a folder that exists") from error
     store_path = os.path.normpath(os.path.join(cwd, store) if store else os.path.join(home, ".stravinsky/rollback"))
-    policy, warnings = _overridden(_stored_policy(f"{store_path}/{FILE}"), environ)
+    stored = stored_values(store_path)
+    overrides, warnings = _overrides(environ)
+    values = {**stored, **{key: value for key, (_, value) in overrides.items()}}
     return Config(
         view=_view(home, os.path.normpath(user_root), _project(environ, home, cwd, project, for_terminal=for_terminal)),
         store=store_path,
         session_id=environ.get("CLAUDE_CODE_SESSION_ID", "")[:200],
-        policy=policy,
+        policy=policy_of(values),
+        sources={**dict.fromkeys(stored, FILE), **{key: name for key, (name, _) in overrides.items()}},
         warnings=warnings,
     )
 
@@ -135,53 +142,31 @@ def _view(home: str, user_root: str, project: str) -> View:
     )
 
 
-def _overridden(policy: Policy, environ: Mapping[str, str]) -> tuple[Policy, tuple[str, ...]]:
+def stored_values(store: str) -> dict[str, Value]:
+    """What ``config.json`` of a store sets, by ``section.field``; refused by name where it is wrong."""
+    try:
+        # Non-blocking: a FIFO in its place must not hold the start for ever.
+        handle = os.open(f"{store}/{FILE}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(handle, "rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise RollbackError(Code.STORE_UNTRUSTED, "config.json cannot be read.", "mend its permissions.") from error
+    return codec.decode(content)
+
+
+def _overrides(environ: Mapping[str, str]) -> tuple[dict[str, tuple[str, Value]], tuple[str, ...]]:
+    """What variables set, by ``section.field`` with the variable's name, and what of it is not followed."""
     names = {f"STRAVINSKY_{key.replace('.', '_')}".upper(): key for key in DEFAULTS}
+    found: dict[str, tuple[str, Value]] = {}
     warnings: list[str] = []
     for name, key in (*names.items(), *_SHORT_NAMES.items()):
         if name in environ:
             value = parsed(environ[name])
-            wanted = changed(policy, key, value, source=name)
+            changed(Policy(), key, value, source=name)
             if is_ignored_from_environment(key, value):
                 warnings.append(f"{name} is ignored: only {FILE} can switch off {key}.")
             else:
-                policy = wanted
-    return policy, tuple(warnings)
-
-
-def _stored_policy(path: str) -> Policy:
-    """What ``config.json`` says, over the defaults."""
-    try:
-        # Non-blocking: a FIFO in its place must not hold the start for ever.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(handle, "rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-    except FileNotFoundError:
-        return Policy()
-    except OSError as error:
-        raise RollbackError(Code.STORE_UNTRUSTED, "config.json cannot be read.", "mend its permissions.") from error
-    try:
-        members = from_json(content)
-    except ValueError as error:
-        raise RollbackError(
-            Code.INVALID_ARGUMENT, f"config.json is not of the agreed form: {error}.", "mend it, or move it away."
-        ) from error
-    if members.pop("version", None) != VERSION:
-        raise RollbackError(
-            Code.UNSUPPORTED_VERSION, f'config.json does not say "version": "{VERSION}".', "write that into it."
-        )
-    policy = Policy()
-    sections = {key.partition(".")[0] for key in DEFAULTS}
-    for section, given in members.items():
-        if section not in sections:
-            raise unknown(section)
-        if not isinstance(given, dict):
-            raise RollbackError(
-                Code.INVALID_ARGUMENT, f"{section} in config.json is not a JSON object.", "correct it and start again."
-            )
-        for field, value in cast("dict[str, object]", given).items():
-            key = f"{section}.{field}"
-            if key not in DEFAULTS:
-                raise unknown(key)
-            policy = changed(policy, key, value, source=f"{key} in config.json")
-    return policy
+                found[key] = (name, value)
+    return found, tuple(warnings)

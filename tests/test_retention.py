@@ -280,14 +280,20 @@ def test_looking_puts_nothing_aside(shelf: Callable[..., Shelf]) -> None:
     assert snapshot(at.store) == before
 
 
-def test_the_audit_put_away_condemns_no_backup(shelf: Callable[..., Shelf]) -> None:
-    """Without records all backups are strangers: shown and never restored, but left where they are."""
+def test_what_the_audit_does_not_know_is_left_where_it_is(shelf: Callable[..., Shelf], tmp_path: Path) -> None:
+    """A backup without a record is a stranger: shown and never restored, but left where it is."""
     at = shelf()
     at.backup("v1")
-    shutil.rmtree(at.store / "audit")
-    fresh = shelf()
-    fresh.backup("v2")
-    assert fresh.listed()["v1"].status is BackupStatus.DAMAGED
+    shutil.copytree(at.store / "backups" / "v1", tmp_path / "kept")
+    shutil.rmtree(at.store)
+    shelf().backup("v2")
+    shutil.copytree(tmp_path / "kept", at.store / "backups" / "v1")
+    thorough = shelf(spot_check_percentage="100")
+    thorough.backup("v3")
+    with pytest.raises(RollbackError) as refused:
+        thorough.rollback("v1")
+    assert refused.value.code is Code.MANIFEST_FORGED
+    assert thorough.listed()["v1"].status is BackupStatus.DAMAGED
     assert (at.store / "backups" / "v1").exists()
 
 

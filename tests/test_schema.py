@@ -23,6 +23,7 @@ from stravinsky_rollback_mcp.core.model import (
     EventStatus,
     EventType,
 )
+from stravinsky_rollback_mcp.core.policy import Value
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.server.tools import TOOLS
 
@@ -44,6 +45,10 @@ SHOWN_AS: dict[type, type[BaseModel]] = {
     outcome.Resumed: schema.ResumeResult,
     outcome.Status: schema.StatusResult,
     outcome.ChainVerified: schema.VerifyAuditResult,
+    outcome.CleanedUp: schema.CleanupResult,
+    outcome.Forgotten: schema.ForgetResult,
+    outcome.Pinning: schema.PinResult,
+    outcome.Configuration: schema.ConfigResult,
 }
 
 
@@ -269,4 +274,9 @@ def test_union_types_are_spelled_in_one_way() -> None:
     for model in RESULTS:
         for name, field in model.model_fields.items():
             is_union = isinstance(field.annotation, types.UnionType)
-            assert not is_union or type(None) in get_args(field.annotation), f"{model.__name__}.{name}"
+            is_odd = (
+                is_union
+                and get_args(field.annotation) != get_args(Value)
+                and type(None) not in get_args(field.annotation)
+            )
+            assert not is_odd, f"{model.__name__}.{name}"

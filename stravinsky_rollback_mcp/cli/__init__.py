@@ -7,7 +7,18 @@ slow to import is imported by the command that needs it, so that ``--help`` and 
 
 import click
 
-from stravinsky_rollback_mcp.cli import audit, backup, check, compare, demo, recovery, rollback, serve, status
+from stravinsky_rollback_mcp.cli import (
+    audit,
+    backup,
+    check,
+    compare,
+    configuration,
+    demo,
+    recovery,
+    rollback,
+    serve,
+    status,
+)
 
 __all__ = ["main"]
 
@@ -47,6 +58,7 @@ for _command in (
     audit.audit,
     check.check,
     status.status,
+    configuration.config,
     demo.demo,
     serve.serve,
 ):

@@ -1,4 +1,4 @@
-"""``stravinsky-rollback backup``: make, list, show and verify backups."""
+"""``stravinsky-rollback backup``: make, list, show and verify backups, and keep the store small."""
 
 import click
 
@@ -8,7 +8,7 @@ from stravinsky_rollback_mcp.errors import EXIT_DONE, EXIT_PROBLEMS_FOUND
 
 @click.group()
 def backup() -> None:
-    """Make, list, show and verify backups."""
+    """Make, list, show and verify backups, and keep the store small."""
 
 
 @backup.command(epilog=example('backup create before-cleanup --note "tidy the hooks"'))
@@ -69,6 +69,83 @@ def verify(terminal: Terminal, *, version: str | None) -> int:
     found = terminal.ask(lambda service, caller: service.verify_backups(caller, version=version))
     terminal.show(VerifyResult.model_validate(found), tables.verified, is_good=found.ok)
     return EXIT_DONE if found.ok else EXIT_PROBLEMS_FOUND
+
+
+@backup.command(epilog=example("backup pin v1"))
+@click.argument("version")
+@with_terminal
+def pin(terminal: Terminal, *, version: str) -> None:
+    """Keep backup VERSION whatever the limits say."""
+    _show_pin(terminal, terminal.ask(lambda service, caller: service.pin(caller, version=version)))
+
+
+@backup.command(epilog=example("backup unpin v1"))
+@click.argument("version")
+@with_terminal
+def unpin(terminal: Terminal, *, version: str) -> None:
+    """Let the limits hold for backup VERSION again."""
+    _show_pin(terminal, terminal.ask(lambda service, caller: service.unpin(caller, version=version)))
+
+
+def _show_pin(terminal: Terminal, outcome: object) -> None:
+    from stravinsky_rollback_mcp.cli import render
+    from stravinsky_rollback_mcp.schema import PinResult
+
+    terminal.show(PinResult.model_validate(outcome), render.spoken)
+
+
+@backup.command(epilog=example("backup cleanup --keep 3 --dry-run"))
+@click.option(
+    "--keep", type=click.IntRange(1), metavar="N", help="This once, keep N named and N other backups of each project."
+)
+@click.option("--dry-run", is_flag=True, help="Only show what would go and what stays, and why.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_terminal
+def cleanup(terminal: Terminal, *, keep: int | None, dry_run: bool, yes: bool) -> None:
+    """Remove what the limits call for, and put damaged backups into quarantine.
+
+    Pinned backups, the newest of each project and what undo may ask for always stay.
+    """
+    from stravinsky_rollback_mcp.cli import tables
+    from stravinsky_rollback_mcp.schema import CleanupResult
+
+    plan = CleanupResult.model_validate(terminal.ask(lambda service, caller: service.cleanup(caller, keep=keep)))
+    going = frozenset(item.version for item in plan.backups if item.action == "remove")
+    is_idle = all(item.action == "keep" for item in plan.backups)
+    if dry_run or is_idle:
+        terminal.show(plan, tables.fates)
+        return
+    if not yes:
+        terminal.require_agreement("cleanup", {"keep": keep}, (plan, tables.fates), "Do this?", sorted(going))
+    done = terminal.ask(lambda service, caller: service.cleanup(caller, keep=keep, agreed=going))
+    terminal.show(CleanupResult.model_validate(done), tables.fates)
+
+
+@backup.command(epilog=example("backup forget v1 --dry-run"))
+@click.argument("version")
+@click.option("--dry-run", is_flag=True, help="Only show what would go.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_terminal
+def forget(terminal: Terminal, *, version: str, dry_run: bool, yes: bool) -> None:
+    """Remove backup VERSION, and every other that shares an archive with it.
+
+    For what must not stay stored, such as a key in old settings: no copy of those archives is left. The limits of
+    the store never do that; this cannot be undone.
+    """
+    from stravinsky_rollback_mcp.cli import render
+    from stravinsky_rollback_mcp.schema import ForgetResult
+
+    plan = ForgetResult.model_validate(terminal.ask(lambda service, caller: service.forget(caller, version=version)))
+    if dry_run:
+        terminal.show(plan, render.forgotten)
+        return
+    if not yes:
+        lines = [*plan.versions, *plan.warnings]
+        question = "Forget this for good?"
+        terminal.require_agreement("forget", {"version": version}, (plan, render.forgotten), question, lines)
+    agreed = frozenset(plan.versions)
+    done = terminal.ask(lambda service, caller: service.forget(caller, version=version, agreed=agreed))
+    terminal.show(ForgetResult.model_validate(done), render.forgotten)
 
 
 backup.add_command(list_backups)

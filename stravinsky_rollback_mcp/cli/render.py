@@ -13,6 +13,7 @@ from stravinsky_rollback_mcp.schema import (
     CreateBackupResult,
     Current,
     Finding,
+    ForgetResult,
     RestoreResult,
     Spoken,
     StatusResult,
@@ -108,6 +109,13 @@ def created(console: Console, answer: CreateBackupResult) -> None:
     lines(console, "Not in the backup:", answer.warnings, "yellow")
     line(console, answer.summary, "bold")
     next_step(console, f"To come back to this state: stravinsky-rollback rollback to {answer.backup.version}")
+
+
+def forgotten(console: Console, answer: ForgetResult) -> None:
+    """Which backups go for good, or went, and what goes with them."""
+    notices(console, answer)
+    line(console, answer.summary, "bold")
+    lines(console, "Mind that:", answer.warnings, "yellow")
 
 
 # -- rollback, undo, redo -------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ import click
 
 from stravinsky_rollback_mcp.cli.backup import list_backups, show_backup
 from stravinsky_rollback_mcp.cli.terminal import WITHOUT_AUDIT, Decorated, Terminal, example, with_terminal
-from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 if TYPE_CHECKING:
     from stravinsky_rollback_mcp.schema import RestoreResult
@@ -131,7 +130,8 @@ def restore(
         terminal.show(plan, render.plan)
         return
     if not yes:
-        _require_agreement(terminal, operation, asked, plan)
+        question = "Apply this, less safe settings included?" if plan.security_changes else "Apply this?"
+        terminal.require_agreement(operation, asked, (plan, render.plan_to_agree_to), question, plan.security_changes)
     consent = Consent(accept=tuple(plan.security_changes), plan_id=plan.plan_id)
     done = terminal.ask(lambda service, caller: perform(service, caller, consent))
     answer = _with_notices(RestoreResult.model_validate(done), notices)
@@ -141,20 +141,3 @@ def restore(
 
 def _with_notices(answer: "RestoreResult", notices: tuple[str, ...]) -> "RestoreResult":
     return answer.model_copy(update={"notices": list(dict.fromkeys([*notices, *answer.notices]))})
-
-
-def _require_agreement(terminal: Terminal, operation: str, asked: Mapping[str, object], plan: "RestoreResult") -> None:
-    from stravinsky_rollback_mcp.cli import render
-
-    if not terminal.can_ask:
-        error = RollbackError(
-            Code.CONFIRM_REQUIRED,
-            "this changes the configuration, and there is no terminal to ask at.",
-            "look with --dry-run, then add --yes.",
-            lines=tuple(plan.security_changes),
-        )
-        raise terminal.refusal(operation, asked, error)
-    terminal.show_before_question(plan, render.plan_to_agree_to)
-    if not terminal.confirms("Apply this, less safe settings included?" if plan.security_changes else "Apply this?"):
-        error = RollbackError(Code.DECLINED, "nothing was changed.", "call again when you want it.")
-        raise terminal.refusal(operation, asked, error)

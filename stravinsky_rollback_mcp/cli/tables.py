@@ -8,7 +8,15 @@ from rich.text import Text
 
 from stravinsky_rollback_mcp.cli.render import grid, headline, line, next_step, notices, paragraph
 from stravinsky_rollback_mcp.cli.words import age, for_terminal, inert, moment, size, targets
-from stravinsky_rollback_mcp.schema import Backup, Event, ListBackupsResult, QueryAuditResult, VerifyResult
+from stravinsky_rollback_mcp.schema import (
+    Backup,
+    CleanupResult,
+    ConfigResult,
+    Event,
+    ListBackupsResult,
+    QueryAuditResult,
+    VerifyResult,
+)
 
 _GAP = 2
 _MAX_PATHS = 3
@@ -106,6 +114,47 @@ def verified(console: Console, answer: VerifyResult) -> None:
         _two_lines_each(console, ("Version", "Files", "Size", "Status"), rows, below)
         console.print()
     _ending(console, answer)
+
+
+_REASONS = {
+    "damaged": "it is damaged, and kept as it is",
+    "quarantined": "it is in quarantine",
+    "not_in_audit": "the audit does not know it",
+    "pinned": "it is pinned",
+    "newest": "it is the newest of its project",
+    "in_use": "an unfinished operation or update needs it",
+    "within_undo": "undo or redo may ask for it",
+    "made_by_person": "a person made it",
+    "within_limits": "it is within the limits",
+}
+
+
+def fates(console: Console, answer: CleanupResult) -> None:
+    """What becomes of each backup, and why."""
+    notices(console, answer)
+    for item in answer.backups:
+        text = Text(inert(item.version), style="bold")
+        text.append(f"  {item.action}  ", style="not bold " + ("green" if item.action == "keep" else "yellow"))
+        text.append(inert(_REASONS.get(item.reason, item.reason)), style="not bold default")
+        paragraph(console, text)
+    line(console, f"{for_terminal(answer.summary)} {size(answer.freed_bytes)} freed.", "bold")
+
+
+def fields(console: Console, answer: ConfigResult) -> None:
+    """Every field of the configuration; what is not at its default stands out."""
+    notices(console, answer)
+    width = max(len(item.key) for item in answer.fields) + 2
+    for item in answer.fields:
+        text = Text(item.key.ljust(width))
+        is_set = item.source != "default"
+        text.append(_word(item.value).ljust(10), style="bold cyan" if is_set else "")
+        text.append(f"{item.source}, else {_word(item.default)}" if is_set else "default", style="dim")
+        paragraph(console, text)
+    line(console, for_terminal(answer.summary), "bold")
+
+
+def _word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _ending(console: Console, answer: VerifyResult) -> None:

@@ -9,7 +9,7 @@ import functools
 import getpass
 import io
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
@@ -200,6 +200,28 @@ class Terminal:
         except click.Abort:
             click.echo(err=True)
             return False
+
+    def require_agreement(
+        self,
+        operation: str,
+        arguments: Mapping[str, object],
+        shown: tuple[Answer, "Callable[[Console, Answer], None]"],
+        question: str,
+        lines: Sequence[str] = (),
+    ) -> None:
+        """Show what would be done and ask. Raises ``confirm_required`` where nobody sits there, ``declined`` for no."""
+        if not self.can_ask:
+            error = RollbackError(
+                Code.CONFIRM_REQUIRED,
+                "this asks first, and there is no terminal to ask at.",
+                "look with --dry-run, then add --yes.",
+                lines=tuple(lines),
+            )
+            raise self.refusal(operation, arguments, error)
+        self.show_before_question(*shown)
+        if not self.confirms(question):
+            error = RollbackError(Code.DECLINED, "nothing was changed.", "call again when you want it.")
+            raise self.refusal(operation, arguments, error)
 
     # -- answering --------------------------------------------------------------------------------------------
 

@@ -83,6 +83,9 @@ class EventType(StrEnum):
     QUARANTINED = "QUARANTINED"
     PRUNED = "PRUNED"
     FORGOTTEN = "FORGOTTEN"
+    PINNED = "PINNED"
+    UNPINNED = "UNPINNED"
+    CONFIG_CHANGED = "CONFIG_CHANGED"
     CRASH_RECOVERY = "CRASH_RECOVERY"
     DRIFT_DETECTED = "DRIFT_DETECTED"
     REFUSED = "REFUSED"
@@ -380,21 +383,3 @@ class AuditFilter:
     until: str | None = None
     before_seq: int | None = None
     limit: int = 50
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """What a plan does to one target; the lists are relative paths, capped for the wire, the totals are not."""
-
-    scope: Scope
-    component: str
-    path: str
-    action: str
-    takes_effect: str
-    added: tuple[str, ...] = ()
-    modified: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    added_total: int = 0
-    modified_total: int = 0
-    removed_total: int = 0
-    atomicity: str | None = None

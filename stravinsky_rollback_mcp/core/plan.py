@@ -14,10 +14,10 @@ from stravinsky_rollback_mcp.core.codec.trees import ABSENT, present
 from stravinsky_rollback_mcp.core.components import BY_NAME
 from stravinsky_rollback_mcp.core.diff import difference
 from stravinsky_rollback_mcp.core.model import (
-    Change,
     Entry,
     EntryType,
     EventType,
+    Scope,
     Skipped,
     StoredTarget,
     Target,
@@ -29,6 +29,24 @@ from stravinsky_rollback_mcp.core.names import shown
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 MAX_PATHS_SHOWN = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a plan does to one target; the lists are relative paths, capped for the wire, the totals are not."""
+
+    scope: Scope
+    component: str
+    path: str
+    action: str
+    takes_effect: str
+    added: tuple[str, ...] = ()
+    modified: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    added_total: int = 0
+    modified_total: int = 0
+    removed_total: int = 0
+    atomicity: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

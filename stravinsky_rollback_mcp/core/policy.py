@@ -121,6 +121,14 @@ def changed(policy: Policy, key: str, value: object, *, source: str) -> Policy:
     return replace(policy, **{section: replace(getattr(policy, section), **{name: value})})
 
 
+def policy_of(values: Mapping[str, Value]) -> Policy:
+    """The policy in which these fields are set, by ``section.field``. Raises ``invalid_argument``."""
+    policy = Policy()
+    for key, value in values.items():
+        policy = changed(policy, key, value, source=key)
+    return policy
+
+
 def _problem(key: str, value: object) -> str:
     """What the value ought to be; empty when it is that."""
     default = DEFAULTS[key]

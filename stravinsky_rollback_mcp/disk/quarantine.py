@@ -8,7 +8,7 @@ from stravinsky_rollback_mcp.core.codec.quarantine import Quarantined
 from stravinsky_rollback_mcp.core.names import is_version
 from stravinsky_rollback_mcp.disk.atomic import PRIVATE_FILE, Files
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, read_file
-from stravinsky_rollback_mcp.disk.store import names_in
+from stravinsky_rollback_mcp.disk.store import names_in, pieces_in
 from stravinsky_rollback_mcp.errors import RollbackError
 
 PROBLEM = "problem.json"
@@ -40,6 +40,15 @@ class Quarantine:
         finally:
             os.close(handle)
         self._files.sync_folder(folder)
+
+    def pieces(self, version: str) -> dict[tuple[int, int], int]:
+        """The bytes of each file of a backup, by device and inode."""
+        return pieces_in(f"{self.folder}/{version}")
+
+    def remove(self, version: str) -> None:
+        """Remove a backup for good: only a person asks for that."""
+        self._files.remove_tree(f"{self.folder}/{version}")
+        self._files.sync_folder(self.folder)
 
     def problems(self, version: str) -> tuple[str, ...]:
         """What was found wrong with a backup, as far as that can still be read."""

@@ -60,6 +60,17 @@ def names_in(folder: str) -> list[str]:
         ) from error
 
 
+def pieces_in(folder: str) -> dict[tuple[int, int], int]:
+    """The bytes of each file in a backup's folder, by device and inode."""
+    found: dict[tuple[int, int], int] = {}
+    # Readers hold no lock: a backup may go, or be closed to us, while it is measured.
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            status = entry.stat(follow_symlinks=False)
+            found[status.st_dev, status.st_ino] = status.st_size
+    return found
+
+
 class Store:
     """The folders under one root. Writers hold the store's lock; readers need none."""
 
@@ -362,13 +373,7 @@ class Store:
 
     def pieces(self, version: str) -> dict[tuple[int, int], int]:
         """The bytes of each file of a backup, by device and inode: two names of one file are one piece."""
-        found: dict[tuple[int, int], int] = {}
-        # Readers hold no lock: a backup may go, or be closed to us, while it is measured.
-        with suppress(OSError), os.scandir(f"{self.backups}/{version}") as entries:
-            for entry in entries:
-                status = entry.stat(follow_symlinks=False)
-                found[status.st_dev, status.st_ino] = status.st_size
-        return found
+        return pieces_in(f"{self.backups}/{version}")
 
     def read_latest(self) -> tuple[latest_codec.Latest, ...]:
         """What ``latest.json`` says; nothing when it is missing or damaged: it can be written anew at any time."""
@@ -380,3 +385,7 @@ class Store:
     def write_latest(self, views: tuple[latest_codec.Latest, ...]) -> None:
         """Replace ``latest.json``."""
         self._files.write_file(f"{self.root}/latest.json", latest_codec.encode(views))
+
+    def write_config(self, content: bytes) -> None:
+        """Replace ``config.json``, which only ``config.py`` reads."""
+        self._files.write_file(f"{self.root}/config.json", content)

@@ -14,6 +14,7 @@ from stravinsky_rollback_mcp.schema.arguments import (
     WalkArguments,
     arguments_of,
 )
+from stravinsky_rollback_mcp.schema.keeping import CleanupResult, ConfigResult, Fate, ForgetResult, PinResult, Setting
 from stravinsky_rollback_mcp.schema.lean import Schema, lean_schema
 from stravinsky_rollback_mcp.schema.results import (
     ActorResult,
@@ -60,17 +61,22 @@ __all__ = [
     "Change",
     "CheckConfigArguments",
     "CheckConfigResult",
+    "CleanupResult",
     "CompareArguments",
     "CompareResult",
+    "ConfigResult",
     "CreateBackupArguments",
     "CreateBackupResult",
     "Current",
     "Drift",
     "Event",
+    "Fate",
     "Finding",
+    "ForgetResult",
     "ListBackupsArguments",
     "ListBackupsResult",
     "Operation",
+    "PinResult",
     "QueryAuditArguments",
     "QueryAuditResult",
     "RestoreResult",
@@ -79,6 +85,7 @@ __all__ = [
     "RollbackToArguments",
     "Roots",
     "Schema",
+    "Setting",
     "Spoken",
     "StatusResult",
     "StoreSize",

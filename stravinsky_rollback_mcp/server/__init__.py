@@ -304,4 +304,6 @@ def run(*, project: str | None, store: str | None, read_only: bool, every_tool: 
     except RollbackError as error:
         complain(str(error))
         sys.exit(exit_code(error.code))
+    for warning in config.warnings:
+        complain(warning)
     anyio.run(RollbackServer(config, read_only=read_only, every_tool=every_tool).serve)

@@ -22,7 +22,11 @@ from stravinsky_rollback_mcp.core.outcome import (
     BackupList,
     ChainVerified,
     Checked,
+    CleanedUp,
     Compared,
+    Configuration,
+    Forgotten,
+    Pinning,
     Restored,
     Resumed,
     Status,
@@ -30,7 +34,18 @@ from stravinsky_rollback_mcp.core.outcome import (
 )
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.errors import Code, RollbackError
-from stravinsky_rollback_mcp.service import anew, audit, backup, checks, compare, reading, restore
+from stravinsky_rollback_mcp.service import (
+    anew,
+    audit,
+    backup,
+    checks,
+    compare,
+    configuration,
+    forgetting,
+    keeping,
+    reading,
+    restore,
+)
 from stravinsky_rollback_mcp.service.desk import Caller, Desk
 from stravinsky_rollback_mcp.service.recover import Lost
 from stravinsky_rollback_mcp.service.requests import Requests, Tells
@@ -235,6 +250,41 @@ class RollbackService(Requests):
     async def begin_audit_anew(self, caller: Caller) -> AuditBegun:
         """Begin the audit anew where its chain is broken or gone; only after a person agreed."""
         return await self._do(caller, "begin_audit_anew", {}, lambda: anew.begin_audit_anew(self._desk, caller))
+
+    async def pin(self, caller: Caller, *, version: str) -> Pinning:
+        """Keep a backup whatever the retention rules say."""
+        return await self._do(caller, "pin", {"version": version}, lambda: keeping.pin(self._desk, caller, version))
+
+    async def unpin(self, caller: Caller, *, version: str) -> Pinning:
+        """Let the retention rules hold for a backup again."""
+        return await self._do(caller, "unpin", {"version": version}, lambda: keeping.unpin(self._desk, caller, version))
+
+    async def cleanup(
+        self, caller: Caller, *, keep: int | None = None, agreed: frozenset[str] | None = None
+    ) -> CleanedUp:
+        """Read every backup back, put damaged ones aside, and remove what the limits call for; see ``CleanedUp``."""
+        arguments = {"keep": keep, "agreed": sorted(agreed or ())}
+        return await self._do(caller, "cleanup", arguments, lambda: keeping.cleanup(self._desk, caller, keep, agreed))
+
+    async def forget(self, caller: Caller, *, version: str, agreed: frozenset[str] | None = None) -> Forgotten:
+        """Remove a backup and all that share an archive with it; see ``Forgotten``."""
+        arguments = {"version": version, "agreed": sorted(agreed or ())}
+        return await self._do(
+            caller, "forget", arguments, lambda: forgetting.forget(self._desk, caller, version, agreed)
+        )
+
+    async def show_config(self, caller: Caller) -> Configuration:
+        """Every field of our own configuration, and where its value comes from."""
+        return await self._do(caller, "show_config", {}, lambda: configuration.show_config(self._desk))
+
+    async def set_config(self, caller: Caller, *, key: str, value: str) -> Configuration:
+        """Set one field in ``config.json``."""
+        return await self._do(
+            caller,
+            "set_config",
+            {"key": key, "value": value},
+            lambda: configuration.set_config(self._desk, caller, key, value),
+        )
 
     async def status(self, caller: Caller) -> Status:
         """Everything at a glance."""

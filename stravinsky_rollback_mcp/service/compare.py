@@ -17,10 +17,10 @@ from stravinsky_rollback_mcp.core.comparison import (
     page_of,
 )
 from stravinsky_rollback_mcp.core.components import BY_NAME
-from stravinsky_rollback_mcp.core.model import Change, Entry, EntryType, EventType, Target, TargetState, Tree
+from stravinsky_rollback_mcp.core.model import Entry, EntryType, EventType, Target, TargetState, Tree
 from stravinsky_rollback_mcp.core.names import capped
 from stravinsky_rollback_mcp.core.outcome import Compared
-from stravinsky_rollback_mcp.core.plan import change_between
+from stravinsky_rollback_mcp.core.plan import Change, change_between
 from stravinsky_rollback_mcp.core.selection import Part, parts_of
 from stravinsky_rollback_mcp.disk.peek import live_files, stored_files
 from stravinsky_rollback_mcp.errors import Code, RollbackError

@@ -81,9 +81,9 @@ def of_what_was_seen(desk: Desk, known: Known, seen: Mapping[str, Scan]) -> tupl
     return (*_out_of_sight(desk, seen), *_changed_outside(desk, known, seen))
 
 
-def unfinished(desk: Desk) -> tuple[str, ...]:
-    """What was begun and not ended: an operation of ours, an update of somebody else's."""
-    notices: list[str] = []
+def standing(desk: Desk) -> tuple[str, ...]:
+    """Overrides that are not followed; what was begun and not ended: an operation of ours, an update of somebody's."""
+    notices = list(desk.config.warnings)
     try:
         journal = desk.journal.read()
         if journal is not None:

@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 
 from stravinsky_rollback_mcp.core.model import AuditDraft, EventStatus, EventType
-from stravinsky_rollback_mcp.core.outcome import BackupCreated, Restored
+from stravinsky_rollback_mcp.core.outcome import BackupCreated, CleanedUp, Forgotten, Restored
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service import notices
@@ -61,7 +61,7 @@ class Requests:
 
         def body() -> RollbackError:
             self._record_refusal(caller, operation, arguments, error.code, incident)
-            told = (*notices.unfinished(self._desk), *notices.of_the_view(self._desk))
+            told = (*notices.standing(self._desk), *notices.of_the_view(self._desk))
             return RollbackError(
                 error.code, error.message, error.hint, lines=error.lines, plan_id=error.plan_id, notices=told
             )
@@ -89,7 +89,7 @@ class Requests:
             except RollbackError as error:
                 raise self._refused(caller, operation, arguments, error) from error
             after = notices.of_the_view(self._desk) if tells is Tells.AFTER else before
-            return notices.added(outcome, (*notices.unfinished(self._desk), *after))
+            return notices.added(outcome, (*notices.standing(self._desk), *after))
 
         self._busy += 1
         try:
@@ -132,7 +132,7 @@ class Requests:
         self._record_refusal(caller, operation, arguments, error.code)
         told = self._desk.told
         message = told(error.message)
-        also = (*notices.unfinished(self._desk), *notices.of_the_view(self._desk))
+        also = (*notices.standing(self._desk), *notices.of_the_view(self._desk))
         return RollbackError(
             error.code,
             message,
@@ -173,7 +173,7 @@ def _has_changed_something(outcome: object) -> bool:
     match outcome:
         case BackupCreated():
             return outcome.created
-        case Restored():
+        case Restored() | CleanedUp() | Forgotten():
             return outcome.applied
         case _:
             return False

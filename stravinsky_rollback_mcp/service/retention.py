@@ -37,11 +37,11 @@ class Pruned:
 
 def stored_backups(desk: Desk, known: Known) -> list[Stored]:
     """Every backup of which the audit knows, as retention sees it."""
-    in_use = _in_use(desk)
-    return [_stored(desk, known, version, record, in_use) for version, record in known.backups.items()]
+    needed = in_use(desk)
+    return [_stored(desk, known, version, record, needed) for version, record in known.backups.items()]
 
 
-def _stored(desk: Desk, known: Known, version: str, record: AuditRecord, in_use: frozenset[str]) -> Stored:
+def _stored(desk: Desk, known: Known, version: str, record: AuditRecord, needed: frozenset[str]) -> Stored:
     owner = (record.draft.user_root, record.draft.project)
     sequence = recorded(record, "sequence")
     try:
@@ -59,11 +59,11 @@ def _stored(desk: Desk, known: Known, version: str, record: AuditRecord, in_use:
         pieces=desk.store.pieces(version),
         is_intact=creation is not None and not damage_seen(desk, known, version),
         is_pinned=desk.store.is_pinned(version),
-        is_in_use=version in in_use,
+        is_in_use=version in needed,
     )
 
 
-def _in_use(desk: Desk) -> frozenset[str]:
+def in_use(desk: Desk) -> frozenset[str]:
     """The backups that an unfinished operation or an open update names. Raises ``needs_attention``."""
     names: set[object] = {update.backup for update in desk.updates.read()}
     journal = desk.journal.read()
@@ -81,11 +81,11 @@ def verdict_on(
     first = retention.decide(backups, policy, now=now, reach=frozenset(), evictor=evictor)
     if not first.removed:
         return first
-    reach = _within_undo(desk, known, backups, steps)
+    reach = within_undo(desk, known, backups, steps)
     return retention.decide(backups, policy, now=now, reach=reach, evictor=evictor)
 
 
-def _within_undo(desk: Desk, known: Known, backups: Iterable[Stored], steps: int) -> frozenset[Held]:
+def within_undo(desk: Desk, known: Known, backups: Iterable[Stored], steps: int = UNDO_STEPS) -> frozenset[Held]:
     """The trees that undo and redo may ask for, in every view that the store knows."""
     held = frozenset(tree for backup in backups if backup.is_intact for tree in backup.holds)
     by_owner: dict[Owner, set[str]] = {}

@@ -37,6 +37,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
     """Contract, section Terminal: what of it belongs to the first release."""
     assert {" ".join(words) for words in COMMANDS} == {
         *("backup create", "backup list", "backup show", "backup verify"),
+        *("backup pin", "backup unpin", "backup cleanup", "backup forget", "config show", "config set"),
         *("rollback list", "rollback show", "rollback to", "rollback undo", "rollback redo", "rollback auto"),
         *(
             "undo",
@@ -144,9 +145,9 @@ def test_a_refusal_with_json_is_one_document_on_stdout(run: Run, configured: tup
 )
 def test_every_command_refuses_an_untrusted_environment_alike(run: Run, words: tuple[str, ...]) -> None:
     """Errors of the configuration take the way of every other refusal."""
-    needed = {"show": ["v1"], "to": ["v1"], "auto": ["v1"], "export": ["--format", "csv"]}
-    needed |= {"file": ["hooks/a.py"], "directory": ["hooks"]}
-    arguments = (*words, *needed.get(words[-1], ()))
+    required = [item for item in COMMANDS[words].params if item.required]
+    given = [part for item in required for part in ((item.opts[0], "csv") if item.opts[0][0] == "-" else ("v1",))]
+    arguments = (*words, *given)
     result = run(*arguments, "--json", HOME="relative")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["error"]["code"] == "env_untrusted"
