@@ -21,9 +21,10 @@ The way through the house, in one direction only::
 ``config``   the only reader of environment, home and ``config.json``
 ``service``  one async method per use case, ``requests`` the way of each; ``desk`` owns clock, ids and the ways in;
              ``stored`` tells which backups exist, ``selectors`` which one is meant, ``walk`` where undo leads;
-             ``look``, ``parts``, ``intent`` and ``recover`` plan; ``backup``, ``restore``, ``compare``, ``reading``,
-             ``keeping``, ``forgetting``, ``configuration`` and ``audit`` are the use cases; ``retention`` and
-             ``quarantine`` keep the store small and sound; ``notices`` is what every answer tells
+             ``look``, ``parts``, ``intent`` and ``recover`` plan; ``backup``, ``restore``, ``emergency``, ``update``
+             with ``aftermath``, ``compare``, ``checks``, ``reading``, ``keeping``, ``forgetting``, ``configuration``
+             and ``audit`` are the use cases; ``retention`` and ``quarantine`` keep the store small and sound;
+             ``notices`` is what every answer tells, ``underway`` what is not at its end
 ``schema``   pydantic arguments and results, for the server and for ``--json``
 ``server``   MCP over stdio, ``asking`` the person; ``cli`` the terminal twin
 

@@ -67,6 +67,8 @@ LAYERS: dict[str, Layer] = {
         third_party=_words("click rich anyio"),
         banned=_PEOPLE.banned,
     ),
+    # The one place where a program of somebody else's is started: process groups, the terminal, signals.
+    "cli/child": Layer(banned=_FILES - {"os"}),
     # A client from outside that happens to be shipped: it makes a directory to play in and talks MCP to it.
     "cli/demo": Layer(
         first_party=_PEOPLE.first_party, third_party=_words("click rich anyio mcp mcp_types"), banned=frozenset()

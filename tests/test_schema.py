@@ -44,6 +44,8 @@ SHOWN_AS: dict[type, type[BaseModel]] = {
     outcome.Verified: schema.VerifyResult,
     outcome.Resumed: schema.ResumeResult,
     outcome.Status: schema.StatusResult,
+    outcome.UpdateBegun: schema.BeginUpdateResult,
+    outcome.UpdateFinished: schema.FinishUpdateResult,
     outcome.ChainVerified: schema.VerifyAuditResult,
     outcome.CleanedUp: schema.CleanupResult,
     outcome.Forgotten: schema.ForgetResult,
@@ -57,7 +59,8 @@ SHOWN_AS: dict[type, type[BaseModel]] = {
 
 def valid(model: type[schema.Arguments]) -> dict[str, Any]:
     """The least that a call must give."""
-    return {name: "v1" for name, field in model.model_fields.items() if field.is_required()}
+    required = {name: field.annotation for name, field in model.model_fields.items() if field.is_required()}
+    return {name: True if kind is bool else "v1" for name, kind in required.items()}
 
 
 @pytest.mark.parametrize("model", ARGUMENTS, ids=lambda model: model.__name__)

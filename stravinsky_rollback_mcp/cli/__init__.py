@@ -18,6 +18,7 @@ from stravinsky_rollback_mcp.cli import (
     rollback,
     serve,
     status,
+    update,
 )
 
 __all__ = ["main"]
@@ -55,6 +56,7 @@ for _command in (
     rollback.redo,
     recovery.recovery,
     compare.compare,
+    update.update,
     audit.audit,
     check.check,
     status.status,

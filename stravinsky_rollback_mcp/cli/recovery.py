@@ -70,6 +70,46 @@ def _recover(
     restore(terminal, "recover", asked, perform, dry_run=dry_run, yes=yes)
 
 
+@recovery.command(epilog=example("recovery version v1 --dry-run"))
+@click.argument("version")
+@with_consent
+@with_terminal
+def version(terminal: Terminal, *, version: str, dry_run: bool, yes: bool) -> None:
+    """Bring everything back to what backup VERSION holds."""
+    if not dry_run:
+        mend_audit(terminal, yes=yes)
+    restore(
+        terminal,
+        "recover_version",
+        {"version": version},
+        lambda service, caller, consent: service.recover_version(caller, version=version, consent=consent),
+        dry_run=dry_run,
+        yes=yes,
+    )
+
+
+@recovery.command(epilog=example("recovery emergency --dry-run"))
+@with_consent
+@with_terminal
+def emergency(terminal: Terminal, *, dry_run: bool, yes: bool) -> None:
+    """Bring back the best that is left, when you do not know which backup is good.
+
+    That is the newest backup which reads back whole and differs from what is there; else each folder and file from the
+    newest backup in which that one is intact. Where nothing is intact, recovery/RECOVERY.md says what can be done by
+    hand, and the exit status is 4.
+    """
+    if not dry_run:
+        mend_audit(terminal, yes=yes)
+    restore(
+        terminal,
+        "emergency",
+        {},
+        lambda service, caller, consent: service.emergency(caller, consent=consent),
+        dry_run=dry_run,
+        yes=yes,
+    )
+
+
 @recovery.command(epilog=example("recovery resume"))
 @click.option("--yes", is_flag=True, help="Do not ask before an audit that is broken is begun anew.")
 @WITHOUT_AUDIT

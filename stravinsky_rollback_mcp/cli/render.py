@@ -155,14 +155,19 @@ def _restored(console: Console, answer: RestoreResult) -> None:
 def _plan(console: Console, answer: RestoreResult) -> None:
     notices(console, answer)
     line(console, answer.summary, "bold")
-    for change in answer.changes:
-        if change.action != "none":
-            _change(console, change)
+    changes(console, answer)
     if answer.security_changes or answer.findings or answer.warnings:
         console.print()
     lines(console, "Less safe than now:", (f"! {item}" for item in answer.security_changes), "red")
     lines(console, "Findings:", map(finding, answer.findings), "yellow")
     lines(console, "Not restored:", answer.warnings, "yellow")
+
+
+def changes(console: Console, answer: RestoreResult) -> None:
+    """What is, or would be, different from before, target by target."""
+    for change in answer.changes:
+        if change.action != "none":
+            _change(console, change)
 
 
 def change_heading(change: Change) -> Text:

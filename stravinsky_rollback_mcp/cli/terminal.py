@@ -225,12 +225,22 @@ class Terminal:
 
     # -- answering --------------------------------------------------------------------------------------------
 
-    def show(self, answer: Answer, rendering: "Callable[[Console, Answer], None]", *, is_good: bool = True) -> None:
-        """The answer as JSON or for people; with ``--quiet`` people only hear what is not good."""
+    def show(
+        self,
+        answer: Answer,
+        rendering: "Callable[[Console, Answer], None]",
+        *,
+        is_good: bool = True,
+        is_aside: bool = False,
+    ) -> None:
+        """The answer as JSON or for people; with ``--quiet`` people only hear what is not good.
+
+        ``is_aside``: standard output belongs to somebody else, so people are told on standard error.
+        """
         if self.options.as_json:
             click.echo(answer.model_dump_json(indent=2))
         elif not (self.options.is_quiet and is_good):
-            rendering(self._console(), answer)
+            rendering(self._console(is_error=is_aside), answer)
 
     def show_before_question(self, answer: Answer, rendering: "Callable[[Console, Answer], None]") -> None:
         """What the person is about to be asked about, ``--quiet`` or not."""

@@ -9,6 +9,8 @@ _TOOLS = {
     "list_backups": "`stravinsky-rollback backup list`",
     "rollback_to": "`stravinsky-rollback rollback to`",
     "check_config": "`stravinsky-rollback check`",
+    "begin_update": "`stravinsky-rollback update begin`",
+    "finish_update": "`stravinsky-rollback update finish`",
     "query_audit": "`stravinsky-rollback audit log`",
     "all_projects": "--all-projects",
     "dry_run": "--dry-run",

@@ -17,6 +17,7 @@ _DEVICES = frozenset(
     {"con", "prn", "aux", "nul"} | {f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)}
 )
 MAX_NAME_BYTES = 255
+MAX_NOTE = 500  # characters
 MAX_LINES = 50
 
 
@@ -44,6 +45,16 @@ def require_new_version(name: str) -> str:
             "choose a name such as v1.2.0 or before-hooks-cleanup, or leave it out.",
         )
     return name
+
+
+def require_note(note: str) -> None:
+    """Refuse a caller's words that are long or could move a cursor."""
+    if len(note) > MAX_NOTE or not note.isprintable():
+        raise RollbackError(
+            Code.INVALID_ARGUMENT,
+            f"the note is longer than {MAX_NOTE} characters or holds control characters.",
+            "shorten it to one line.",
+        )
 
 
 def path_problem(path: str) -> str:

@@ -345,3 +345,48 @@ class Configuration:
     notices: tuple[str, ...]
     fields: tuple[Setting, ...]
     audit: Anchor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateBegun:
+    """An update is open; ``backup`` holds the state before it."""
+
+    summary: str
+    next_step: str
+    notices: tuple[str, ...]
+    backup: Backup
+    findings: tuple[Finding, ...]
+    update: Update
+    audit: Anchor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostFile:
+    """A file that the person had changed since the last update, and what this update did with it.
+
+    ``action`` is ``overwritten`` or ``deleted``; ``bring_back`` is the command that brings it back.
+    """
+
+    path: str
+    action: str
+    bring_back: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateFinished:
+    """How an update ended: ``outcome`` is ``verified``, ``rolled_back`` or ``needs_attention``.
+
+    ``rollback`` is None when nothing was taken back; ``backup`` then names the backup that holds the result, where
+    there is one. ``lost`` is empty when everything was taken back.
+    """
+
+    summary: str
+    next_step: str
+    notices: tuple[str, ...]
+    outcome: str
+    findings: tuple[Finding, ...]
+    rollback: Restored | None
+    update: Update
+    backup: str | None
+    lost: tuple[LostFile, ...]
+    audit: Anchor

@@ -9,6 +9,7 @@ check to find, and such a file is passed as ``after=None``.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -79,6 +80,29 @@ def _lines(change: SettingsChange) -> Iterator[str]:
     for way in _WAYS:
         for text in way(before, after or {}):
             yield f"{escaped(change.path)}: {text}"
+
+
+def guards_lost(change: SettingsChange) -> tuple[str, ...]:
+    """One line for each guard that was up before and has no successor: deny rules, hooks of guarding events, all hooks.
+
+    Unlike a restore, an update may put another hook in the place of one: what counts is that as many still watch over
+    each event and tool. A file that did not load before had no guards.
+    """
+    before, after = load(change.before) or {}, load(change.after) or {}
+    found = [text for way in (_DENY_RULE_REMOVED, _HOOKS_SWITCHED_OFF) for text in way(before, after)]
+    watched = _watchers(after)
+    unwatched = {
+        (event, name)
+        for (event, name), count in _watchers(before).items()
+        if count > watched[event, name] + (watched[event, "*"] if name != "*" else 0)
+    }
+    found += [f"no hook watches over {event} ({shown(name)}) as before" for event, name in sorted(unwatched)]
+    return tuple(sorted(found))
+
+
+def _watchers(settings: Settings) -> Counter[tuple[str, str]]:
+    """How many hooks watch over each event and matched name."""
+    return Counter((guard.event, name) for guard, names in _guards(settings).items() for name in names)
 
 
 def _is_same(one: object, other: object) -> bool:
@@ -196,16 +220,18 @@ def _matched_names(matcher: str) -> set[str]:
     return {name.strip() for name in listed if name.strip()} or {matcher}
 
 
+_DENY_RULE_REMOVED = _backwards(_gained("deny rule removed", "permissions", "deny"))
+_HOOKS_SWITCHED_OFF = _becomes("all hooks switched off", "disableAllHooks")
 _WAYS: tuple[_Way, ...] = (
     _gained("allow rule added", "permissions", "allow"),
-    _backwards(_gained("deny rule removed", "permissions", "deny")),
+    _DENY_RULE_REMOVED,
     _backwards(_gained("ask rule removed", "permissions", "ask", unless=("permissions", "deny"))),
     _gained("additional directory added", "permissions", "additionalDirectories"),
     _mode_loosened,
     _backwards(_becomes("bypass mode no longer forbidden", *_NO_BYPASS, value="disable")),
     _guards_removed,
     _answers_added,
-    _becomes("all hooks switched off", "disableAllHooks"),
+    _HOOKS_SWITCHED_OFF,
     _environment_changed,
     _key_helper_set,
     _becomes("all project MCP servers approved", "enableAllProjectMcpServers"),

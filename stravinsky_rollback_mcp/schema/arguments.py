@@ -89,6 +89,17 @@ class QueryAuditArguments(Arguments):
     cursor: str | None = None
 
 
+class BeginUpdateArguments(Arguments):
+    version: str = Field(description="What it will be, e.g. v2.0; the result gets this name")
+    note: Annotated[str, Field(max_length=500)] = Field("", description="Why, for people")
+    version_file: str | None = Field(None, description="The file that the update writes its version into")
+
+
+class FinishUpdateArguments(Arguments):
+    success: bool = Field(description="False takes the update back")
+    error: Annotated[str, Field(max_length=500)] = Field("", description="What went wrong")
+
+
 Model = TypeVar("Model", bound=Arguments)
 
 

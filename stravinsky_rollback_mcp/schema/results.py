@@ -246,6 +246,40 @@ class StatusResult(Spoken):
     audit: AuditSize = Field(description="The audit")
 
 
+class BeginUpdateResult(Spoken):
+    backup: Backup = Field(description="Holds the state before the update")
+    findings: list[Finding] = Field(description="What the checks found; nothing of it stands in the way")
+    update: Update = Field(description="The open update")
+    audit: AuditAnchor = Field(description="The audit's newest record")
+
+
+class LostFile(Result):
+    path: str = Field(description="A file that the person had changed since the last update")
+    action: str = Field(description="overwritten or deleted")
+    bring_back: str = Field(description="The command that brings the person's own back")
+
+
+class FinishUpdateResult(Spoken):
+    outcome: str = Field(description="verified, rolled_back or needs_attention")
+    findings: list[Finding] = Field(description="What the checks found in the result")
+    rollback: RestoreResult | None = Field(description="How it was taken back")
+    update: Update = Field(description="The update that ended")
+    backup: str | None = Field(description="Holds the verified result")
+    lost: list[LostFile] = Field(description="What the update did to files that the person had changed")
+    audit: AuditAnchor = Field(description="The audit's newest record")
+
+
+class CommandEnd(Result):
+    exit_code: int | None = Field(description="Of the command; null when a signal ended it")
+    signal: str | None = Field(description="The signal that ended it")
+    timed_out: bool = Field(description="It took longer than --timeout")
+    interrupted_by: str | None = Field(description="The signal by which we were asked to stop")
+
+
+class RunUpdateResult(FinishUpdateResult):
+    command: CommandEnd = Field(description="How the command ended")
+
+
 class VerifyAuditResult(Spoken):
     chain: ChainResult = Field(description="Whether the log can be believed")
 

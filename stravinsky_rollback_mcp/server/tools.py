@@ -96,6 +96,14 @@ async def _query_audit(service: "RollbackService", caller: "Caller", given: "sch
     return await _largest_page(page, given.limit, lambda result: len(result.events))
 
 
+async def _begin_update(service: "RollbackService", caller: "Caller", given: "schema.BeginUpdateArguments") -> object:
+    return await service.begin_update(caller, version=given.version, note=given.note, version_file=given.version_file)
+
+
+async def _finish_update(service: "RollbackService", caller: "Caller", given: "schema.FinishUpdateArguments") -> object:
+    return await service.finish_update(caller, success=given.success, error=given.error)
+
+
 async def _largest_page(page: "Callable[[int], Awaitable[Page]]", limit: int, count: "Callable[[Page], int]") -> "Page":
     """The page with as many items as are asked for, or as fit into what a host shows; the cursor goes on from there."""
     result = await page(limit)
@@ -221,5 +229,35 @@ TOOLS = (
         destructive=False,
         idempotent=True,
         call=_query_audit,
+    ),
+    Tool(
+        name="begin_update",
+        title="Begin an update of the configuration",
+        description=(
+            "Check and back up the configuration before a program updates it. Then run the program and call "
+            "finish_update. For a shell command, `stravinsky-rollback update run VERSION -- COMMAND` does all of it."
+        ),
+        arguments="BeginUpdateArguments",
+        result="BeginUpdateResult",
+        read_only=False,
+        destructive=False,
+        idempotent=False,
+        call=_begin_update,
+        is_default=False,
+    ),
+    Tool(
+        name="finish_update",
+        title="Finish an update of the configuration",
+        description=(
+            "End what begin_update opened: the result is checked against the state before. Where it failed, or lost "
+            "guards, deny rules or settings, everything is taken back. `lost` lists files that the person had changed."
+        ),
+        arguments="FinishUpdateArguments",
+        result="FinishUpdateResult",
+        read_only=False,
+        destructive=True,
+        idempotent=False,
+        call=_finish_update,
+        is_default=False,
     ),
 )

@@ -3,6 +3,7 @@
 ``requests`` is the way that each of them takes.
 """
 
+import time
 from collections.abc import Callable
 
 from stravinsky_rollback_mcp.config import Config
@@ -30,6 +31,8 @@ from stravinsky_rollback_mcp.core.outcome import (
     Restored,
     Resumed,
     Status,
+    UpdateBegun,
+    UpdateFinished,
     Verified,
 )
 from stravinsky_rollback_mcp.disk.atomic import Files
@@ -41,10 +44,12 @@ from stravinsky_rollback_mcp.service import (
     checks,
     compare,
     configuration,
+    emergency,
     forgetting,
     keeping,
     reading,
     restore,
+    update,
 )
 from stravinsky_rollback_mcp.service.desk import Caller, Desk
 from stravinsky_rollback_mcp.service.recover import Lost
@@ -68,8 +73,15 @@ __all__ = [
 class RollbackService(Requests):
     """Back up, list, roll back, undo, redo and audit one view of Claude Code's configuration."""
 
-    def __init__(self, config: Config, files: Files | None = None, *, without_audit: bool = False) -> None:
-        super().__init__(Desk(config, files or Files(), backup.keep_rescued, without_audit=without_audit))
+    def __init__(
+        self,
+        config: Config,
+        files: Files | None = None,
+        *,
+        without_audit: bool = False,
+        wait: Callable[[float], None] = time.sleep,
+    ) -> None:
+        super().__init__(Desk(config, files or Files(), backup.keep_rescued, without_audit=without_audit, wait=wait))
 
     async def create_backup(self, caller: Caller, *, version: str | None = None, note: str = "") -> BackupCreated:
         """Back up everything in view; see ``BackupCreated``."""
@@ -197,6 +209,48 @@ class RollbackService(Requests):
         """What is wrong with the live configuration, or with the one that a backup holds."""
         return await self._do(
             caller, "check_config", {"version": version}, lambda: checks.check_config(self._desk, version)
+        )
+
+    async def begin_update(
+        self, caller: Caller, *, version: str, note: str = "", version_file: str | None = None
+    ) -> UpdateBegun:
+        """Back up what is live, and open an update of it by another program."""
+        arguments = {"version": version, "note": note, "version_file": version_file}
+        return await self._do(
+            caller, "begin_update", arguments, lambda: update.begin(self._desk, caller, version, note, version_file)
+        )
+
+    async def finish_update(
+        self, caller: Caller, *, success: bool, error: str = "", keeps: bool = False
+    ) -> UpdateFinished:
+        """Judge what the open update did, and take it back where it failed, unless it is to be kept."""
+        arguments = {"success": success, "error": error, "keeps": keeps}
+        return await self._do(
+            caller,
+            "finish_update",
+            arguments,
+            lambda: update.finish(self._desk, caller, success=success, error=error, keeps=keeps),
+            tells=Tells.AFTER,
+        )
+
+    async def recover_version(self, caller: Caller, *, version: str, consent: Consent) -> Restored:
+        """Bring everything back to a backup, as an attempt of recovery."""
+        return await self._do(
+            caller,
+            "recover_version",
+            {"version": version, "consent": consent},
+            lambda: restore.recover_version(self._desk, caller, version, consent),
+            tells=Tells.AFTER,
+        )
+
+    async def emergency(self, caller: Caller, *, consent: Consent) -> Restored:
+        """Bring back the best that is left of all backups."""
+        return await self._do(
+            caller,
+            "emergency",
+            {"consent": consent},
+            lambda: emergency.emergency(self._desk, caller, consent),
+            tells=Tells.AFTER,
         )
 
     async def query_audit(

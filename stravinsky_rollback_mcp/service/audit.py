@@ -1,6 +1,7 @@
 """Asking the audit: pages of what happened, and whether the chain can be believed. Nothing is changed."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from stravinsky_rollback_mcp.core.model import AuditFilter, AuditRecord, EventStatus, EventType
@@ -43,7 +44,7 @@ def query_audit(
     )
     chain = desk.audit.verify()
     records, next_seq = desk.audit.query(wanted)
-    in_flight = _operation_in_flight(desk)
+    in_flight = _in_flight(desk)
     events = tuple(_as_it_stands(desk, record, in_flight) for record in records)
     health = "the chain is intact" if chain.intact else f"the chain is broken at {chain.first_bad_seq}: {chain.problem}"
     if not chain.checked:
@@ -66,17 +67,20 @@ def _absolute(desk: Desk, path: str) -> str:
     return f"{desk.view.project or desk.view.home}/{path}".rstrip("/")
 
 
-def _operation_in_flight(desk: Desk) -> str | None:
-    try:
+def _in_flight(desk: Desk) -> frozenset[str]:
+    """The operations and updates that are under way; what cannot be told is not."""
+    found: set[str] = set()
+    with suppress(RollbackError):
+        found.update(update.operation_id for update in desk.updates.read())
+    with suppress(RollbackError):
         journal = desk.journal.read()
-    except RollbackError:
-        return None
-    return None if journal is None else journal.operation_id
+        found.update(() if journal is None else (journal.operation_id,))
+    return frozenset(found)
 
 
-def _as_it_stands(desk: Desk, record: AuditRecord, in_flight: str | None) -> AuditRecord:
+def _as_it_stands(desk: Desk, record: AuditRecord, in_flight: frozenset[str]) -> AuditRecord:
     draft = record.draft
-    if draft.status is not EventStatus.STARTED or draft.operation_id is None or draft.operation_id == in_flight:
+    if draft.status is not EventStatus.STARTED or draft.operation_id is None or draft.operation_id in in_flight:
         return record
     ended = any(other.draft.status is not EventStatus.STARTED for other in desk.audit.trace(draft.operation_id))
     return record if ended else replace(record, draft=replace(draft, status=EventStatus.INTERRUPTED))

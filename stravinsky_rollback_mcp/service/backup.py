@@ -23,7 +23,7 @@ from stravinsky_rollback_mcp.core.model import (
     Target,
     TargetState,
 )
-from stravinsky_rollback_mcp.core.names import capped, leads_out, plural, require_new_version, shown
+from stravinsky_rollback_mcp.core.names import capped, leads_out, plural, require_new_version, require_note, shown
 from stravinsky_rollback_mcp.core.outcome import BackupCreated
 from stravinsky_rollback_mcp.disk.place import Place
 from stravinsky_rollback_mcp.disk.scan import Scan
@@ -49,8 +49,6 @@ from stravinsky_rollback_mcp.service.stored import (
     recorded_digests,
 )
 
-MAX_NOTE = 500
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
@@ -71,16 +69,11 @@ def create_backup(desk: Desk, caller: Caller, version: str | None, note: str) ->
     """Back up everything in view. Without a name, a state that the newest backup already holds is not stored again."""
     if version is not None:
         require_new_version(version)
-    if len(note) > MAX_NOTE or not note.isprintable():
-        raise RollbackError(
-            Code.INVALID_ARGUMENT,
-            f"the note is longer than {MAX_NOTE} characters or holds control characters.",
-            "shorten it to one line.",
-        )
+    require_note(note)
     with desk.writing(caller) as notices:
         known = desk.known()
         if version is not None:
-            _require_free(desk, known, version)
+            require_free(desk, known, version)
         else:
             seen = desk.look(desk.places())
             _require_whole(item.place for item in seen.values())
@@ -151,7 +144,7 @@ def _require_whole(places: Iterable[Place]) -> None:
                 raise place.refusal
 
 
-def _require_free(desk: Desk, known: Known, version: str) -> None:
+def require_free(desk: Desk, known: Known, version: str) -> None:
     """Refuse a name that a backup of any project has; whatever else has taken the folder's name, the store refuses."""
     for taken, record in known.backups.items():
         if taken.casefold() == version.casefold():

@@ -2,6 +2,7 @@
 
 import contextlib
 import secrets
+import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -9,12 +10,10 @@ from datetime import UTC, datetime
 from stravinsky_rollback_mcp.config import Config
 from stravinsky_rollback_mcp.core import history
 from stravinsky_rollback_mcp.core.codec.journal import Journal, JournalTarget
-from stravinsky_rollback_mcp.core.codec.updates import OpenUpdate
 from stravinsky_rollback_mcp.core.components import base_of
 from stravinsky_rollback_mcp.core.model import (
     Actor,
     AuditDraft,
-    AuditFilter,
     AuditRecord,
     EventStatus,
     EventType,
@@ -71,11 +70,20 @@ class Desk:
     """One process's working place. Use cases are functions over it; they run in worker threads.
 
     ``rescue`` stores a tree that recovery found and nobody recorded; it is a use case, and so comes from outside.
-    ``without_audit`` says that a person goes on where the audit cannot be written.
+    ``without_audit`` says that a person goes on where the audit cannot be written. ``wait`` lets seconds pass.
     """
 
-    def __init__(self, config: Config, files: Files, rescue: "Rescue", *, without_audit: bool = False) -> None:
+    def __init__(
+        self,
+        config: Config,
+        files: Files,
+        rescue: "Rescue",
+        *,
+        without_audit: bool = False,
+        wait: Callable[[float], None] = time.sleep,
+    ) -> None:
         self.config = config
+        self.wait = wait
         self._rescue = rescue
         self._memory = Memory()
         self.noticed: Mapping[tuple[str, str], str] = {}  # when a target was first seen to drift, by id and digest
@@ -304,24 +312,6 @@ class Desk:
             self._last = (records, history.timeline(records, self.view))
         return self._last[1]
 
-    def open_update(self) -> OpenUpdate | None:
-        """The update that was begun in this view and not ended. Raises ``needs_attention`` when that cannot be told.
-
-        The audit has the last word: what ended there, in a process that died before it could say so here, is over.
-        """
-        own = (self.view.user_root, self.view.project)
-        update = next((one for one in self.updates.read() if (one.user_root, one.project) == own), None)
-        return None if update is None or self._has_ended(update) else update
-
-    def _has_ended(self, update: OpenUpdate) -> bool:
-        records = self.audit.operation(update.operation_id)
-        if any(record.draft.event_type is EventType.UPDATE_SUCCESS for record in records):
-            return True
-        taken_back = AuditFilter(
-            event_type=EventType.AUTO_ROLLBACK, version=update.backup, status=EventStatus.SUCCESS, limit=1
-        )
-        return bool(self.audit.query(taken_back)[0])
-
     def needs_a_person(self, journal: Journal) -> str:
         """What to say of an operation that waits for somebody to mend the cause."""
         paths = ", ".join(self.shown(target.path) for target in journal.targets)
@@ -332,12 +322,13 @@ class Desk:
             "everything lies."
         )
 
-    def operation(self) -> Journal | None:
-        """The operation in flight, else one that waits for a person; None when there is none or it is damaged."""
-        try:
-            return self.journal.read() or next(iter(self.journal.parked().values()), None)
-        except RollbackError:
-            return None  # its damage is among the notices
+    def absolute(self, path: str) -> str:
+        """The path that a caller means: absolute, below the home (``~/``), or relative to the project."""
+        if path.startswith("~/"):
+            return f"{self.view.home}/{path[2:]}".rstrip("/")
+        if path.startswith("/"):
+            return path.rstrip("/") or "/"
+        return f"{self.view.project or self.view.home}/{path}".rstrip("/")
 
     def shown(self, path: str) -> str:
         """A path as people see it."""

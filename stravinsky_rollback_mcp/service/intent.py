@@ -57,7 +57,7 @@ def intend_rollback(
     arguments = {"version": goal.version, "since": goal.since_seq, "only": sorted(only), "scope": scope}
     findings = check_target(desk, look, steps)
     return Intent(
-        plan=_plan(desk, look, operation, steps, arguments, look.known.timeline, goal.since_seq, findings),
+        plan=plan_of(desk, look, operation, steps, arguments, look.known.timeline, goal.since_seq, findings),
         findings=findings,
         to_version=goal.version,
         goal=goal.name,
@@ -72,7 +72,7 @@ def intend_walk(desk: Desk, look: Look, operation: EventType) -> Intent:
     notices = [f"State {name} is no longer in any backup and was passed over." for name in walk.unavailable]
     findings = check_target(desk, look, found.steps)
     return Intent(
-        plan=_plan(desk, look, operation, found.steps, {"state": walk.state.seq}, known, since, findings),
+        plan=plan_of(desk, look, operation, found.steps, {"state": walk.state.seq}, known, since, findings),
         findings=findings,
         to_version=matching_version(desk, look.known, look.with_state(walk.state.digests)),
         restores=walk.state.seq,
@@ -128,7 +128,7 @@ def _foreign_lines(desk: Desk, steps: Iterable[Step], known: history.Timeline, s
     return tuple(sorted(lines))
 
 
-def _plan(
+def plan_of(
     desk: Desk,
     look: Look,
     operation: EventType,
@@ -138,18 +138,21 @@ def _plan(
     since_seq: int,
     findings: tuple[Finding, ...],
 ) -> Plan:
-    lines = security_changes([_settings_change(desk, look, step) for step in steps if _changes_settings(step)])
+    """The plan of some steps; what other projects did after ``since_seq`` is asked about."""
+    lines = security_changes([settings_change(desk, look, step) for step in steps if changes_settings(step)])
     foreign = _foreign_lines(desk, steps, known, since_seq)
     broken = consent_lines(desk, look, findings)
     asked = (_ALWAYS_ASKED,) if desk.config.policy.safety.require_manual_confirmation_for_rollback else ()
     return planning.plan(operation, steps, desk.view, arguments, (*lines, *broken, *foreign, *asked))
 
 
-def _changes_settings(step: Step) -> bool:
+def changes_settings(step: Step) -> bool:
+    """Whether a step changes a settings file."""
     return is_settings(step.target) and step.is_change
 
 
-def _settings_change(desk: Desk, look: Look, step: Step) -> SettingsChange:
+def settings_change(desk: Desk, look: Look, step: Step) -> SettingsChange:
+    """A settings file before and after a step."""
     after = step.content
     if after is None and step.desired.state is TargetState.PRESENT:
         after = stored_file(desk, step.version, step.stored)

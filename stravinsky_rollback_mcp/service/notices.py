@@ -18,6 +18,7 @@ from stravinsky_rollback_mcp.disk.scan import Scan
 from stravinsky_rollback_mcp.errors import RollbackError
 from stravinsky_rollback_mcp.service.desk import Desk, Known, digests_of
 from stravinsky_rollback_mcp.service.stored import known_file, matching_version
+from stravinsky_rollback_mcp.service.underway import open_update
 
 Outcome = TypeVar("Outcome")
 
@@ -92,7 +93,7 @@ def standing(desk: Desk) -> tuple[str, ...]:
                 "`stravinsky-rollback recovery resume` brings it to an end."
             )
         notices.extend(desk.needs_a_person(record) for record in desk.journal.parked().values())
-        update = desk.open_update()
+        update = open_update(desk)
         if update is not None:
             notices.append(
                 f"The update {update.version} that began at {update.started_at} is still open; the state before it "

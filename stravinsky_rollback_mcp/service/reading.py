@@ -40,6 +40,7 @@ from stravinsky_rollback_mcp.service.stored import (
     open_authentic,
     recorded_digests,
 )
+from stravinsky_rollback_mcp.service.underway import open_update, operation
 
 _MAX_CURSOR = 18  # characters: more than any sequence number will ever have
 _MAX_DETAILED = 20  # backups with their targets on one page: hosts cut results of more than about 50 KB
@@ -270,7 +271,7 @@ def status(desk: Desk) -> Status:
     known = desk.known()
     current = current_of(desk, known, desk.glance())
     own = backups_of_view(desk, known)
-    journal = desk.operation()
+    journal = operation(desk)
     anchor = desk.audit.anchor()
     return Status(
         summary=_list_summary(len(own), current, has_other=len(known.backups) > len(own)),
@@ -294,7 +295,7 @@ def status(desk: Desk) -> Status:
 
 def _update(desk: Desk) -> Update | None:
     try:
-        update = desk.open_update()
+        update = open_update(desk)
     except RollbackError:
         # Its damage is among the notices.
         return None

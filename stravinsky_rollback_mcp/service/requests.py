@@ -15,7 +15,14 @@ import anyio
 import anyio.to_thread
 
 from stravinsky_rollback_mcp.core.model import AuditDraft, EventStatus, EventType
-from stravinsky_rollback_mcp.core.outcome import BackupCreated, CleanedUp, Forgotten, Restored
+from stravinsky_rollback_mcp.core.outcome import (
+    BackupCreated,
+    CleanedUp,
+    Forgotten,
+    Restored,
+    UpdateBegun,
+    UpdateFinished,
+)
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service import notices
@@ -175,6 +182,8 @@ def _has_changed_something(outcome: object) -> bool:
             return outcome.created
         case Restored() | CleanedUp() | Forgotten():
             return outcome.applied
+        case UpdateBegun() | UpdateFinished():
+            return True
         case _:
             return False
 

@@ -36,46 +36,59 @@ from stravinsky_rollback_mcp.service.stored import held_pairs, matching_version,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consent:
-    """What the caller says beside what it wants: lines it accepts, the plan it saw, or that it only looks."""
+    """What the caller says beside what it wants: lines it accepts, the plan it saw, or that it only looks.
+
+    ``is_given`` is consent from beforehand: a person who began an update wants it taken back where it fails.
+    """
 
     accept: tuple[str, ...] = ()
     plan_id: str | None = None
     dry_run: bool = False
+    is_given: bool = False
 
 
 def rollback_to(
     desk: Desk, caller: Caller, version: str, only: tuple[str, ...], scope: Scope | None, consent: Consent
 ) -> Restored:
     """Bring the targets in view to what a backup recorded, or only some of them."""
-    return _restore(desk, caller, lambda look: intend_rollback(desk, look, version, only, scope), consent, version)
+    return restore(desk, caller, lambda look: intend_rollback(desk, look, version, only, scope), consent, version)
+
+
+def recover_version(desk: Desk, caller: Caller, version: str, consent: Consent) -> Restored:
+    """Bring everything back to what a backup recorded: the third level of recovery."""
+    operation = EventType.RECOVERY_ATTEMPT
+    return restore(
+        desk, caller, lambda look: intend_rollback(desk, look, version, (), None, operation=operation), consent, version
+    )
 
 
 def roll_back_automatically(desk: Desk, caller: Caller, version: str, consent: Consent) -> Restored:
     """Bring everything in view to what a backup recorded, because a program and not a person found it broken."""
     operation = EventType.AUTO_ROLLBACK
-    return _restore(
+    return restore(
         desk, caller, lambda look: intend_rollback(desk, look, version, (), None, operation=operation), consent
     )
 
 
 def recover(desk: Desk, caller: Caller, lost: Lost, version: str | None, consent: Consent) -> Restored:
     """Bring back one file, directory or key, from that version or the newest that has it different."""
-    return _restore(desk, caller, lambda look: intend_recovery(desk, look, lost, version), consent, version or "")
+    return restore(desk, caller, lambda look: intend_recovery(desk, look, lost, version), consent, version or "")
 
 
 def undo(desk: Desk, caller: Caller, consent: Consent) -> Restored:
     """Take back the last thing that happened to this configuration."""
-    return _restore(desk, caller, lambda look: intend_walk(desk, look, EventType.UNDO), consent)
+    return restore(desk, caller, lambda look: intend_walk(desk, look, EventType.UNDO), consent)
 
 
 def redo(desk: Desk, caller: Caller, consent: Consent) -> Restored:
     """Bring again what the last undo took back."""
-    return _restore(desk, caller, lambda look: intend_walk(desk, look, EventType.REDO), consent)
+    return restore(desk, caller, lambda look: intend_walk(desk, look, EventType.REDO), consent)
 
 
-def _restore(
+def restore(
     desk: Desk, caller: Caller, intend: Callable[[Look], Intent], consent: Consent, version: str = ""
 ) -> Restored:
+    """Do what an intent says, or only tell it; the one way for everything that brings a state back."""
     started = time.monotonic()
     if consent.dry_run:
         look = gather(desk)
@@ -119,7 +132,7 @@ def _require_consent(intent: Intent, consent: Consent) -> None:
             "look again with dry_run, then call with the new plan_id.",
         )
     missing = tuple(line for line in plan.security_changes if line not in consent.accept)
-    if missing and plan.changes:
+    if missing and plan.changes and not consent.is_given:
         raise RollbackError(
             Code.CONFIRM_REQUIRED,
             "this would make the configuration less safe, or take back another session's work.",
@@ -337,7 +350,7 @@ def _summary(intent: Intent, *, applied: bool) -> str:
 
 
 def _told(undone: Undone) -> str:
-    what = undone.operation.lower().removeprefix("manual_").replace("_", " ")
+    what = undone.operation.lower().removeprefix("manual_").removesuffix("_success").replace("_", " ")
     place = "" if undone.project is None else f", made from {undone.project}"
     return f"the {what} of {undone.at}{place}"
 

@@ -96,10 +96,10 @@ def known_file(desk: Desk, known: Known, target_id: str, digest: str) -> bytes |
     return None
 
 
-def open_authentic(desk: Desk, known: Known, version: str) -> Opened:
-    """A backup whose manifest the chain vouches for, all archives in place.
+def read_authentic(desk: Desk, known: Known, version: str) -> Opened:
+    """A backup whose manifest the chain vouches for, whatever became of its archives.
 
-    Raises ``not_found``, ``manifest_invalid``, ``manifest_forged``, ``archive_mismatch``.
+    Raises ``not_found``, ``manifest_invalid``, ``manifest_forged``.
     """
     record = known.backups.get(version)
     if version in known.quarantined:
@@ -116,6 +116,15 @@ def open_authentic(desk: Desk, known: Known, version: str) -> Opened:
             f"the manifest of {version} is not the one that the audit recorded; it is never restored.",
             "choose another backup with list_backups.",
         )
+    return opened
+
+
+def open_authentic(desk: Desk, known: Known, version: str) -> Opened:
+    """A backup whose manifest the chain vouches for, all archives in place.
+
+    Raises what ``read_authentic`` raises, and ``archive_mismatch``.
+    """
+    opened = read_authentic(desk, known, version)
     problem = desk.store.problem(opened)
     if problem:
         raise RollbackError(

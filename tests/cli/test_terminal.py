@@ -39,19 +39,9 @@ def test_the_commands_are_those_of_the_contract() -> None:
         *("backup create", "backup list", "backup show", "backup verify"),
         *("backup pin", "backup unpin", "backup cleanup", "backup forget", "config show", "config set"),
         *("rollback list", "rollback show", "rollback to", "rollback undo", "rollback redo", "rollback auto"),
-        *(
-            "undo",
-            "redo",
-            "check",
-            "status",
-            "compare",
-            "recovery file",
-            "recovery directory",
-            "recovery resume",
-            "audit log",
-            "audit verify",
-            "audit export",
-        ),
+        *("recovery file", "recovery directory", "recovery version", "recovery emergency", "recovery resume"),
+        *("update begin", "update finish", "update run"),
+        *("undo", "redo", "check", "status", "compare", "audit log", "audit verify", "audit export"),
         *("demo", "serve"),
     }
 
@@ -147,8 +137,7 @@ def test_every_command_refuses_an_untrusted_environment_alike(run: Run, words: t
     """Errors of the configuration take the way of every other refusal."""
     required = [item for item in COMMANDS[words].params if item.required]
     given = [part for item in required for part in ((item.opts[0], "csv") if item.opts[0][0] == "-" else ("v1",))]
-    arguments = (*words, *given)
-    result = run(*arguments, "--json", HOME="relative")
+    result = run(*words, "--json", *given, HOME="relative")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["error"]["code"] == "env_untrusted"
 
