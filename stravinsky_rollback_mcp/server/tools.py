@@ -182,7 +182,7 @@ TOOLS = (
         title="Undo the last configuration change",
         description=(
             "Take back the last thing that happened to the configuration: an edit by anyone since the last known "
-            "state, else the last rollback or change. Call again to go further."
+            "state, else the last rollback or change. Again goes further."
         ),
         arguments="WalkArguments",
         result="RestoreResult",
@@ -194,7 +194,7 @@ TOOLS = (
     Tool(
         name="redo",
         title="Redo what was undone",
-        description="Bring again what the last undo took back. Not possible after any other change.",
+        description="Bring again what the last undo took back, unless something changed since.",
         arguments="WalkArguments",
         result="RestoreResult",
         read_only=False,
@@ -219,10 +219,7 @@ TOOLS = (
     Tool(
         name="query_audit",
         title="Query the audit log",
-        description=(
-            "Read the tamper-evident log of backups, restores, outside changes and refusals, newest first: what "
-            "happened, who asked, which paths."
-        ),
+        description=("Read the tamper-evident log of backups, restores, outside changes and refusals, newest first."),
         arguments="QueryAuditArguments",
         result="QueryAuditResult",
         read_only=True,
