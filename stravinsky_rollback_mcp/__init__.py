@@ -5,26 +5,30 @@ The way through the house, in one direction only::
     tool or command -> service -> gather (read disk) -> plan (pure) -> execute (write disk) -> result -> schema
 
 ``errors``   the one error, and the one table of its codes
-``core``     the rules, pure: ``model`` (the values), ``components`` (what is protected), ``policy`` (what may be
-             set), ``names``, ``times``,
-             ``tar``, ``codec`` (every format on disk, both ways), ``diff``, ``selection``, ``pointer`` and ``splice``
-             (one key of a file), ``keypaths``, ``selectors``, ``plan``, ``history`` (undo and redo),
-             ``retention`` (what may go), ``security_changes`` (what asks first), ``masking`` (what may be told of a
-             text), ``masked_lines``, ``unified`` and ``comparison`` (a diff without secrets), ``outcome`` (what the
-             use cases return)
+``core``     the rules, pure: ``model`` (the values), ``components`` (what is protected), ``policy`` (what may be set),
+             ``names``, ``times``, ``tar``, ``codec`` (every format on disk, both ways), ``settings``, ``scripts`` and
+             ``invocations`` (what Claude Code would read and run), ``checks`` (what is wrong with it), ``diff``,
+             ``keypaths``, ``selection``, ``selectors``, ``pointer`` and ``splice`` (one key of a file), ``plan``,
+             ``history`` (undo and redo), ``retention`` (what may go), ``updates``, ``carry`` (what a rotated log takes
+             over), ``security_changes`` (what asks first), ``masking`` (what may be told of a text), ``masked_lines``,
+             ``unified`` and ``comparison`` (a diff without secrets), ``outcome`` (what the use cases return)
 ``disk``     synchronous I/O: ``atomic`` (the only writer), ``lock``, ``place`` and ``scan`` (live targets) with
              ``attributes``, ``content``, ``peek``, ``memory`` and ``stillness``, ``git`` (where HEAD stands),
-             ``archive``, ``store`` (backups), ``quarantine``, ``updates``, ``stage``, ``swap`` and ``retire`` (one
-             target's change),
-             ``journal``, ``execute`` (all, or none), ``ending`` (taken back, finished, or set aside) and ``attention``
-             (what a person is told), ``probe``, ``audit`` (the chain) with ``audit_chain`` and ``audit_index``
+             ``archive`` and ``compression``, ``store`` (backups), ``quarantine``, ``updates``, ``stage``, ``swap`` and
+             ``retire`` (one target's change), ``journal``, ``execute`` (all, or none), ``ending`` (taken back,
+             finished, or set aside) and ``attention`` (what a person is told), ``probe`` and ``syntax`` (evidence for
+             the checks), ``audit`` (the chain) with ``audit_chain``, ``audit_lines`` and ``audit_proof`` (reading and
+             proving it), ``audit_archive`` and ``audit_rotation`` (what was put away), ``audit_index`` and
+             ``audit_rows`` (finding), ``audit_restart`` (a broken one begun anew) and ``audit_pending`` (done while it
+             could not be written)
 ``config``   the only reader of environment, home and ``config.json``
 ``service``  one async method per use case, ``requests`` the way of each; ``desk`` owns clock, ids and the ways in;
              ``stored`` tells which backups exist, ``selectors`` which one is meant, ``walk`` where undo leads;
-             ``look``, ``parts``, ``intent`` and ``recover`` plan; ``backup``, ``restore``, ``emergency``, ``update``
-             with ``aftermath``, ``compare``, ``checks``, ``reading``, ``keeping``, ``forgetting``, ``configuration``
-             and ``audit`` are the use cases; ``retention`` and ``quarantine`` keep the store small and sound;
-             ``notices`` is what every answer tells, ``underway`` what is not at its end
+             ``look``, ``parts``, ``intent`` and ``recover`` plan, ``picture`` and ``evidence`` show checks what would
+             be; ``backup``, ``restore``, ``emergency``, ``update`` with ``aftermath``, ``compare``, ``checks``,
+             ``reading``, ``keeping``, ``forgetting``, ``configuration``, ``audit`` and ``anew`` are the use cases;
+             ``retention`` and ``quarantine`` keep the store small and sound; ``notices`` is what every answer tells,
+             ``underway`` what is not at its end, ``refusals`` counts floods
 ``schema``   pydantic arguments and results, for the server and for ``--json``
 ``server``   MCP over stdio, ``asking`` the person; ``cli`` the terminal twin
 

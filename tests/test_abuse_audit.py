@@ -329,6 +329,8 @@ def test_row_76_a_clock_that_goes_back_changes_no_order(memory: Path) -> None:
         log.append(replace(DRAFT, version=f"v{number}"), now=moment(minute), event_id=f"e{number}")
     own = [one for one in log.query(AuditFilter())[0] if one.draft.event_type is EventType.REFUSED]
     assert [record.event_id for record in own] == ["e5", "e4", "e3", "e2", "e1", "e0"]
+    noted = {one.event_id: one.draft.details["clock_went_back_from"] for one in own if one.draft.details}
+    assert noted == {"e2": moment(50), "e4": moment(51)}
     early = log.query(AuditFilter(event_type=EventType.REFUSED, until=moment(10)))[0]
     assert [record.event_id for record in early] == ["e4", "e2", "e0"]
     assert log.verify(complete=True).intact

@@ -35,6 +35,7 @@ from stravinsky_rollback_mcp.disk.audit_chain import ChainReader, Look
 from stravinsky_rollback_mcp.disk.audit_index import AuditIndex
 from stravinsky_rollback_mcp.disk.audit_lines import Prefix
 from stravinsky_rollback_mcp.disk.audit_rotation import Rotation
+from stravinsky_rollback_mcp.disk.audit_rows import instant_key
 from stravinsky_rollback_mcp.disk.lock import owned
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
@@ -81,6 +82,7 @@ class AuditLog:
         record = AuditRecord(seq=0, event_id=event_id, timestamp=now, draft=draft)
         with self._guard, self._appending(record) as (handle, look):
             end, last = look.prefix.end, _anchor(look.prefix)
+            record = self._on_time(record, handle, look.prefix)
             if look.tail_bytes:
                 seal = replace(record, event_id=f"{event_id}-torn", draft=self._seal(handle, look, draft))
                 with _as_unwritable():
@@ -159,6 +161,20 @@ class AuditLog:
         added = Anchor(seq=record.seq, head=chain.line_hash(line[:-1]))
         self._write_head(added)
         return end + len(line), added
+
+    def _on_time(self, record: AuditRecord, handle: int, prefix: Prefix) -> AuditRecord:
+        """The record, which says so when the clock went back since the last one: order is by number, not by time."""
+        if not prefix.end:
+            return record
+        try:
+            raw = os.pread(handle, prefix.end - prefix.last_start, prefix.last_start)
+            before = chain.decode_line(raw).timestamp
+        except (OSError, ValueError) as error:
+            raise RollbackError(Code.AUDIT_UNWRITABLE, f"reading {self._reader.log} failed.") from error
+        if instant_key(before) <= instant_key(record.timestamp):
+            return record
+        details = {**(record.draft.details or {}), "clock_went_back_from": before}
+        return replace(record, draft=replace(record.draft, details=details))
 
     def _seal(self, handle: int, look: Look, draft: AuditDraft) -> AuditDraft:
         """The record that keeps what an append that never ended has left behind."""

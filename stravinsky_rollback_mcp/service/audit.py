@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from stravinsky_rollback_mcp.core.model import AuditFilter, AuditRecord, EventStatus, EventType
+from stravinsky_rollback_mcp.core.model import AuditFilter, AuditRecord, Chain, EventStatus, EventType
 from stravinsky_rollback_mcp.core.names import plural
 from stravinsky_rollback_mcp.core.outcome import AuditPage, ChainVerified
 from stravinsky_rollback_mcp.core.times import bound
@@ -46,7 +46,7 @@ def query_audit(
     records, next_seq = desk.audit.query(wanted)
     in_flight = _in_flight(desk)
     events = tuple(_as_it_stands(desk, record, in_flight) for record in records)
-    health = "the chain is intact" if chain.intact else f"the chain is broken at {chain.first_bad_seq}: {chain.problem}"
+    health = "the chain is intact" if chain.intact else f"the chain is {_broken(chain)}"
     if not chain.checked:
         health = f"the chain is {chain.problem}"
     return AuditPage(
@@ -57,6 +57,11 @@ def query_audit(
         next_cursor=None if next_seq is None else str(next_seq),
         chain=chain,
     )
+
+
+def _broken(chain: Chain) -> str:
+    where = "" if chain.first_bad_seq is None else f" at record {chain.first_bad_seq}"
+    return f"broken{where}: {chain.problem}"
 
 
 def _absolute(desk: Desk, path: str) -> str:
@@ -92,7 +97,7 @@ def verify_audit(desk: Desk) -> ChainVerified:
     summary = (
         f"{chain.events} records, each unchanged and in its place."
         if chain.intact
-        else f"The chain is broken at record {chain.first_bad_seq}: {chain.problem}."
+        else f"The chain is {_broken(chain)}."
     )
     return ChainVerified(
         summary=summary,

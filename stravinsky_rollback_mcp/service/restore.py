@@ -31,7 +31,7 @@ from stravinsky_rollback_mcp.service.intent import Intent, intend_rollback, inte
 from stravinsky_rollback_mcp.service.look import Look, gather
 from stravinsky_rollback_mcp.service.quarantine import DAMAGE, put_aside_damaged
 from stravinsky_rollback_mcp.service.recover import Lost, intend_recovery
-from stravinsky_rollback_mcp.service.stored import held_pairs, matching_version, open_authentic
+from stravinsky_rollback_mcp.service.stored import held_pairs, matching_version, open_authentic, recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -371,6 +371,11 @@ def _restore_warnings(desk: Desk, look: Look, plan: Plan) -> tuple[str, ...]:
         for step in plan.steps
         for name in step.stays
     ]
+    lines.extend(
+        f"No chain vouches for what backup {version} held before the audit was begun anew."
+        for version in sorted({step.version for step in plan.changes if step.from_backup})
+        if version in look.known.backups and recorded(look.known.backups[version], "unanchored") is True
+    )
     for step in plan.changes:
         path = desk.shown_target(step.target)
         lines.extend(

@@ -85,7 +85,7 @@ def test_verify_exits_3_when_a_record_was_changed(run: Run, eventful: None, home
     assert "The chain is broken at record 4" in result.stdout
     document = json.loads(run("audit", "verify", "--json").stdout)
     assert schema.VerifyAuditResult.model_validate(document).chain.intact is False
-    assert "the chain is broken at 4" in " ".join(run("audit", "log").stdout.split())
+    assert "the chain is broken at record 4" in " ".join(run("audit", "log").stdout.split())
 
 
 def test_a_broken_audit_refuses_to_be_written_on(run: Run, eventful: None, home: Path) -> None:
