@@ -250,8 +250,9 @@ def test_row_72_an_anchor_noted_elsewhere_proves_a_rewrite(attacker: Attacker) -
     assert fresh.verify(complete=True).intact
     place: int = noted["seq"]
     assert chain.line_hash(log_of(attacker.home)[place - 1]) != noted["head"]
-    # The server that had seen the old one is not deceived.
-    assert not attacker.call("query_audit")["chain"]["intact"]
+    # The server that had seen the old one is not deceived, however often it looks.
+    for _ in range(3):
+        assert not attacker.call("query_audit")["chain"]["intact"]
 
 
 def test_row_73_nothing_that_is_gone_or_older_is_silently_replaced(attacker: Attacker, tmp_path: Path) -> None:

@@ -161,15 +161,15 @@ class ChainReader:
             and (head.anchor is None or head.anchor.seq >= start.seq - 1)
         )
         expected = {head.anchor.seq: head.anchor.head} if head.anchor and is_checking else {}
+        if self._known is not None and is_checking:
+            named = expected.setdefault(self._known.seq, self._known.head)
+            if named != self._known.head:
+                expected[self._known.seq] = ""  # head.json was rewritten: no record can be the one of both
         if follows:
             tail_bytes, problem = self._scan(handle, expected, is_checking=is_checking)
             if problem is None:
                 return self._judge(head, tail_bytes, None, start.seq + 1, is_checking=is_checking)
         self._forget()
-        if self._known is not None and is_checking:
-            named = expected.setdefault(self._known.seq, self._known.head)
-            if named != self._known.head:
-                expected[self._known.seq] = ""  # head.json was rewritten: no record can be the one of both
         self._begin(handle, status)
         since = self._prefix.first_seq
         tail_bytes, problem = self._scan(handle, expected, is_checking=is_checking)
