@@ -216,7 +216,7 @@ def _poison(project: Path) -> None:
 
 
 def test_row_100_a_project_configures_nothing_and_nobody_is_called(home: Path, project: Path) -> None:
-    """Store, limits and checks are the person's; no schema is fetched, no name resolved, no program started."""
+    """Store, limits and checks are the person's; no schema is fetched, no name resolved, nothing of theirs run."""
     realistic(home, project)
     _poison(project)
     shipped = {path for path in snapshot(project) if b".stravinsky" in path}
