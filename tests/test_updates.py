@@ -36,6 +36,8 @@ WAYS: dict[str, tuple[str, bool]] = {
     "exits with another status": (f"{EDIT}; exit 3", False),
     "is killed": (f"{EDIT}; kill -9 $$", False),
     "breaks the settings": (f"{EDIT}; echo '{{bad' > ~/.claude/settings.json", True),
+    "removes a guard's script": (f"{EDIT}; rm ~/.claude/hooks/guard_bash.py", True),
+    "breaks a guard's script": (f"{EDIT}; echo 'def (' > ~/.claude/hooks/guard_bash.py", True),
     "wipes everything": (f"rm -rf {WIPED}", True),
     "takes too long": (f"{EDIT}; sleep 60", False),
 }
