@@ -58,6 +58,12 @@ class Config:
         )
 
 
+def terminal_twin() -> str:
+    """The absolute path of the terminal command installed beside this program; its bare name where it is not there."""
+    path = os.path.join(os.path.dirname(sys.executable), "stravinsky-rollback")
+    return path if os.path.exists(path) else "stravinsky-rollback"
+
+
 def of_process(*, for_terminal: bool, project: str | None = None, store: str | None = None) -> Config:
     """The configuration of this process from its own environment; see ``load``."""
     return load(os.environ, for_terminal=for_terminal, project=project, store=store)

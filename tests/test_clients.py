@@ -448,6 +448,41 @@ def test_a_model_cannot_agree_in_place_of_the_person(registered: ClaudeCode) -> 
     assert configuration(registered) == before
 
 
+def deny_everything(claude: ClaudeCode, script: str) -> None:
+    """Have a hook on every tool whose script is not there."""
+    settings = claude.home / ".claude" / "settings.json"
+    content = json.loads(settings.read_bytes())
+    hook = {"type": "command", "command": f"python3 ~/.claude/hooks/{script}"}
+    content["hooks"]["PreToolUse"].append({"matcher": "*", "hooks": [hook]})
+    settings.write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_unlock_brings_a_session_back_in_which_every_tool_is_denied(registered: ClaudeCode) -> None:
+    """Threat model, row 105: no tool, ours included, until a person types what the instructions say."""
+    twin = [sys.executable, "-c", "from stravinsky_rollback_mcp.cli import main; main()"]
+    guard = registered.home / ".claude" / "hooks" / "guard_all.py"
+    ask: Json = {"tool": f"{PREFIX}list_backups", "input": {}}
+
+    def answer() -> str:
+        return results_in(registered.session(ask, options=ALLOWED)[-1])[-1]
+
+    guard.write_text("import sys\nsys.exit(0)\n", encoding="utf-8")
+    deny_everything(registered, "guard_all.py")
+    assert "backups" in json.loads(answer())  # and the server has backed up what works
+    guard.unlink()
+    assert "guard_all.py" in answer()
+    unlocked = clients.run([*twin, "unlock", "--yes"], home=registered.home, cwd=registered.project)
+    assert unlocked.status == 0, unlocked
+    assert guard.exists()
+    assert "backups" in json.loads(answer())
+    deny_everything(registered, "never_there.py")
+    assert "never_there.py" in answer()
+    unlocked = clients.run([*twin, "unlock", "--yes"], home=registered.home, cwd=registered.project)
+    assert unlocked.status == 0, unlocked
+    assert "backups" in json.loads(answer())
+    assert "guard_all.py" in (registered.home / ".claude" / "settings.json").read_text(encoding="utf-8")
+
+
 def test_undo_takes_back_what_the_model_itself_wrote(registered: ClaudeCode) -> None:
     """Claude Code's own Write tool breaks a guard hook; nobody made a backup but the server at session start."""
     before = configuration(registered)

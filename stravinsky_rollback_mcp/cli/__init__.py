@@ -55,6 +55,7 @@ for _command in (
     rollback.undo,
     rollback.redo,
     recovery.recovery,
+    recovery.unlock,
     compare.compare,
     update.update,
     audit.audit,

@@ -110,6 +110,27 @@ def emergency(terminal: Terminal, *, dry_run: bool, yes: bool) -> None:
     )
 
 
+@click.command(epilog=example("unlock --dry-run"))
+@with_consent
+@with_terminal
+def unlock(terminal: Terminal, *, dry_run: bool, yes: bool) -> None:
+    """Bring a session back in which a broken hook denies every tool.
+
+    A hook whose script is gone or does not parse can deny everything. Its script comes back from the newest backup that
+    has a working one; where none has, that hook alone is taken out of the settings. Everything else stays.
+    """
+    if not dry_run:
+        mend_audit(terminal, yes=yes)
+    restore(
+        terminal,
+        "unlock",
+        {},
+        lambda service, caller, consent: service.unlock(caller, consent=consent),
+        dry_run=dry_run,
+        yes=yes,
+    )
+
+
 @recovery.command(epilog=example("recovery resume"))
 @click.option("--yes", is_flag=True, help="Do not ask before an audit that is broken is begun anew.")
 @WITHOUT_AUDIT

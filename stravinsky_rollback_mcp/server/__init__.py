@@ -37,7 +37,7 @@ DISTRIBUTION = "stravinsky-rollback-mcp"
 TOOLS_TTL_MS = 3_600_000
 SETTLE_SECONDS = 2.0
 
-INSTRUCTIONS = """\
+INSTRUCTIONS = f"""\
 Protects Claude Code's own configuration, under the user root (~/.claude) and this project's: hooks, commands, agents,
 skills, rules, settings, CLAUDE.md, .mcp.json. It never touches source code: use git or /rewind for that.
 
@@ -50,7 +50,7 @@ skills, rules, settings, CLAUDE.md, .mcp.json. It never touches source code: use
   accept on the person's behalf. After declined, do not try again: the person was asked.
 - Read notices in each result. query_audit tells who changed or refused what, and when.
 - If hooks deny every tool, this server included, tell the person to type in a terminal:
-  stravinsky-rollback rollback list, then stravinsky-rollback rollback to VERSION.
+  {configuration.terminal_twin()} unlock
 """
 
 

@@ -49,6 +49,7 @@ from stravinsky_rollback_mcp.service import (
     keeping,
     reading,
     restore,
+    unlock,
     update,
 )
 from stravinsky_rollback_mcp.service.desk import Caller, Desk
@@ -250,6 +251,16 @@ class RollbackService(Requests):
             "emergency",
             {"consent": consent},
             lambda: emergency.emergency(self._desk, caller, consent),
+            tells=Tells.AFTER,
+        )
+
+    async def unlock(self, caller: Caller, *, consent: Consent) -> Restored:
+        """Let tools pass again where a hook denies them for want of a working script."""
+        return await self._do(
+            caller,
+            "unlock",
+            {"consent": consent},
+            lambda: unlock.unlock(self._desk, caller, consent),
             tells=Tells.AFTER,
         )
 

@@ -41,7 +41,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
         *("rollback list", "rollback show", "rollback to", "rollback undo", "rollback redo", "rollback auto"),
         *("recovery file", "recovery directory", "recovery version", "recovery emergency", "recovery resume"),
         *("update begin", "update finish", "update run"),
-        *("undo", "redo", "check", "status", "compare", "audit log", "audit verify", "audit export"),
+        *("undo", "redo", "unlock", "check", "status", "compare", "audit log", "audit verify", "audit export"),
         *("demo", "serve"),
     }
 

@@ -107,6 +107,39 @@ def check(evidence: Evidence) -> tuple[Finding, ...]:
     return tuple(found)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locking:
+    """A hook that denies what it should judge because it cannot do its work: where it stands, and its script.
+
+    ``path`` is the settings file as people see it, ``script`` an absolute path, None when the command itself is broken.
+    """
+
+    target_id: str
+    path: str
+    pointer: Path
+    event: str
+    script: str | None
+
+
+def locking(evidence: Evidence) -> tuple[Locking, ...]:
+    """Every hook that locks the session, in the order of the files."""
+    are_off, nowhere = _are_hooks_off(evidence), positions("")
+    return tuple(
+        Locking(
+            target_id=f"{file.scope}.{file.component}",
+            path=file.path,
+            pointer=hook.path,
+            event=hook.event,
+            script=hook.runs.script,
+        )
+        for file in evidence.settings
+        if not is_dropped(file.content)
+        for hook in hooks_of(load(file.content) or {}, evidence.roots)
+        for found in _judged(evidence, file, nowhere, hook, is_off=are_off and bool(hook.event))
+        if found.effect is Effect.LOCKS
+    )
+
+
 def _are_hooks_off(evidence: Evidence) -> bool:
     """Whether ``disableAllHooks`` is in force: local settings count before the project's, those before the user's."""
     said = [(load(file.content) or {}).get("disableAllHooks") for file in reversed(evidence.settings)]
