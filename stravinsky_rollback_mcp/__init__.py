@@ -28,8 +28,8 @@ The way through the house, in one direction only::
              ``look``, ``parts``, ``intent`` and ``recover`` plan, ``picture`` and ``evidence`` show checks what would
              be; ``backup``, ``restore``, ``emergency``, ``update`` with ``aftermath``, ``compare``, ``checks``,
              ``reading``, ``keeping``, ``forgetting``, ``configuration``, ``unlock``, ``audit`` and ``anew`` are the
-             use cases; ``retention`` and ``quarantine`` keep the store small and sound; ``notices`` is what every answer tells,
-             ``underway`` what is not at its end, ``refusals`` counts floods
+             use cases; ``retention`` and ``quarantine`` keep the store small and sound; ``notices`` is what every
+             answer tells, ``underway`` what is not at its end, ``refusals`` counts floods
 ``schema``   pydantic arguments and results, for the server and for ``--json``
 ``server``   MCP over stdio, ``asking`` the person; ``cli`` the terminal twin
 

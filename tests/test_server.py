@@ -159,7 +159,9 @@ def test_the_instructions_hold_what_a_model_must_know() -> None:
     assert re.search(r"Before you change .* create_backup", INSTRUCTIONS, re.DOTALL)
     assert re.search(r"vanished.* list_backups .*rollback_to", INSTRUCTIONS, re.DOTALL)
     assert re.search(r"confirm_required.*Never\s+accept\s+on\s+the\s+person's\s+behalf", INSTRUCTIONS, re.DOTALL)
-    assert re.search(r"terminal:\s+/\S+/stravinsky-rollback unlock$", INSTRUCTIONS, re.MULTILINE)  # whatever the PATH is
+    assert re.search(
+        r"terminal:\s+/\S+/stravinsky-rollback unlock$", INSTRUCTIONS, re.MULTILINE
+    )  # whatever the PATH is
     assert "undo" in INSTRUCTIONS
     assert "notices" in INSTRUCTIONS
 
