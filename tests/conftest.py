@@ -252,7 +252,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say which rows of the threat model's table and which fault cases passed, if any was asked for."""
+    """Say which rows of the threat model's table and which fault cases passed, and how many states were tried."""
     from support import cases, rows  # noqa: PLC0415 - as above
 
     passed: list[pytest.TestReport] = terminalreporter.stats.get("passed", [])
@@ -265,6 +265,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             if name == cases.MARKER
         ),
     }
+    said = (line for report in passed for line in report.capstdout.splitlines())
+    tables["states tried"] = sorted(line for line in said if " states, " in line)
     for title, lines in tables.items():
         if lines:
             terminalreporter.section(title)

@@ -204,7 +204,7 @@ def test_an_unreadable_file_is_named_and_no_backup_is_made(world: World, childre
 
 
 @pytest.mark.case(17)
-def test_a_read_only_mount_refuses_the_whole(world: World) -> None:
+def test_row_52_a_read_only_mount_refuses_the_whole(world: World) -> None:
     """The project lies on a mount that is read-only; the user scope stays as it is too."""
     require("mount")
     case = prepare(world, "rollback")
@@ -259,7 +259,7 @@ def _bound(world: World, path: str) -> tuple[Path, Path]:
 
 @pytest.mark.case(22, 28)
 @pytest.mark.parametrize("path", [".claude/hooks", ".claude/hooks/lib", ".claude/settings.json"])
-def test_a_mount_at_or_below_a_target_refuses_with_steps(world: World, path: str) -> None:
+def test_row_51_a_mount_at_or_below_a_target_refuses_with_steps(world: World, path: str) -> None:
     """A folder, a single file, and a mount inside: an exchange would not be atomic, or take the mount away."""
     require("mount")
     before_rollback(world)
@@ -303,7 +303,7 @@ def test_a_lower_folder_of_an_overlay_refuses_with_steps(root: Path) -> None:
 
 
 @pytest.mark.case(24)
-def test_a_link_to_another_file_system_is_exchanged_there(world: World) -> None:
+def test_row_51_a_link_to_another_file_system_is_exchanged_there(world: World) -> None:
     """A dotfile manager's folder on another disk: staged beside its real place, and the link stays."""
     require("mount")
     (world.root / "disk").mkdir()
@@ -344,7 +344,7 @@ def test_without_an_exchange_two_renames_do_it_and_say_so(root: Path) -> None:
 
 
 @pytest.mark.case(18)
-def test_an_immutable_target_refuses_the_whole(tmp_path: Path) -> None:
+def test_row_52_an_immutable_target_refuses_the_whole(tmp_path: Path) -> None:
     """The flag binds root too: EPERM at the exchange, and what was exchanged before comes back."""
     require("chattr")
     world = World(tmp_path)

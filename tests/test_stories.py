@@ -106,7 +106,7 @@ def session(session_in: Open, project: Path, live: Live) -> Iterator[Session]:
 # --- the table of stories ------------------------------------------------------------------------------------------
 
 
-def test_row_1_an_edit_after_a_backup(session: Session, live: Live) -> None:
+def test_story_1_an_edit_after_a_backup(session: Session, live: Live) -> None:
     """Backup v1, edit | back to v1 | nothing further | the edit returns."""
     session.call("create_backup", version="v1")
     v1 = live.state()
@@ -125,7 +125,7 @@ def test_row_1_an_edit_after_a_backup(session: Session, live: Live) -> None:
     assert session.code("redo") == "nothing_to_redo"
 
 
-def test_row_2_a_rollback_after_edits_that_were_backed_up(session: Session, live: Live) -> None:
+def test_story_2_a_rollback_after_edits_that_were_backed_up(session: Session, live: Live) -> None:
     """Backup v1, edit, backup v2, edit, rollback_to v1 | the second edit | v2 | the second edit again."""
     session.call("create_backup", version="v1")
     v1 = live.state()
@@ -148,7 +148,7 @@ def test_row_2_a_rollback_after_edits_that_were_backed_up(session: Session, live
     assert live.state() == v1
 
 
-def test_row_3_an_edit_after_a_rollback(session: Session, live: Live) -> None:
+def test_story_3_an_edit_after_a_rollback(session: Session, live: Live) -> None:
     """rollback_to v1, then an edit | the edit is taken back | the rollback is taken back | v1."""
     session.call("create_backup", version="v1")
     v1 = live.state()
@@ -165,7 +165,7 @@ def test_row_3_an_edit_after_a_rollback(session: Session, live: Live) -> None:
     assert live.state() == v1
 
 
-def test_row_4_an_edit_after_a_rollback_of_one_file(session: Session, live: Live) -> None:
+def test_story_4_an_edit_after_a_rollback_of_one_file(session: Session, live: Live) -> None:
     """rollback_to v1 with only, then an edit elsewhere | the edit | the file as before | the file as in v1."""
     session.call("create_backup", version="v1")
     live.edit("hooks/notify.sh", "broken")
