@@ -24,11 +24,13 @@ from support.clients import Done, Json
 from support.config import realistic
 from support.tree import Snapshot, snapshot
 
+from stravinsky_rollback_mcp.config import terminal_twin
 from stravinsky_rollback_mcp.server import INSTRUCTIONS, NAME
-from stravinsky_rollback_mcp.server.tools import TOOLS
+from stravinsky_rollback_mcp.server.tools import TOOLS as ALL_TOOLS
 
 pytestmark = pytest.mark.long
 
+TOOLS = [tool for tool in ALL_TOOLS if tool.is_default]
 REPOSITORY = Path(__file__).resolve().parent.parent
 CLIENTS = Path(clients.__file__).with_suffix("")
 SERVER = (sys.executable, "-m", "stravinsky_rollback_mcp")
@@ -92,7 +94,7 @@ def test_the_inspector_finds_no_fault_with_the_tools(inspect: Callable[..., Done
 
 
 def test_the_inspector_calls_every_tool(inspect: Callable[..., Done], home: Path, project: Path) -> None:
-    """Each of the six tools answers with exit code 0, and together they do the main job (contract, Tools)."""
+    """Each of the eight tools answers with exit code 0, and together they do the main job (contract, Tools)."""
     realistic(home, project)
     guard = home / ".claude" / "hooks" / "guard_bash.py"
     as_it_was = guard.read_bytes()
@@ -105,6 +107,8 @@ def test_the_inspector_calls_every_tool(inspect: Callable[..., Done], home: Path
     assert structured("create_backup", version="v1", note="before")["backup"]["version"] == "v1"
     guard.write_bytes(b"broken")
     assert [drift["target"] for drift in structured("list_backups")["current"]["drift"]] == ["user.hooks"]
+    assert "guard_bash.py" in structured("compare", version="v1")["diff"]
+    assert structured("check_config")["summary"]
     assert structured("rollback_to", version="v1")["applied"]
     assert guard.read_bytes() == as_it_was
     assert structured("undo")["applied"]
@@ -361,13 +365,15 @@ def test_the_register_command_connects(claude: ClaudeCode) -> None:
 
 
 def test_a_model_sees_names_and_instructions_first(registered: ClaudeCode, say: Callable[[str], None]) -> None:
-    """By default tools are deferred: six names and the whole instructions are what sells the server."""
+    """By default tools are deferred: the names and the whole instructions are what sells the server."""
     (body,) = registered.session(is_deferring=True)
     seen = json.dumps(body["messages"], ensure_ascii=False) + json.dumps(body["system"], ensure_ascii=False)
     for tool in TOOLS:
         assert f"\\n{PREFIX}{tool.name}\\n" in seen
     assert not [tool for tool in body["tools"] if tool["name"].startswith(PREFIX)]
-    assert json.dumps(INSTRUCTIONS.rstrip(), ensure_ascii=False)[1:-1] in seen
+    # They name the terminal command that is installed beside the server, which is another one here.
+    for part in INSTRUCTIONS.rstrip().split(terminal_twin()):
+        assert json.dumps(part, ensure_ascii=False)[1:-1] in seen
     size = len(INSTRUCTIONS.encode())
     say(f"Claude Code, tools deferred: instructions {size} bytes")
     assert size <= 1536

@@ -123,9 +123,9 @@ TOOLS = (
         name="create_backup",
         title="Back up the configuration",
         description=(
-            "Back up Claude Code's configuration (hooks, commands, agents, skills, settings, CLAUDE.md, .mcp.json) as "
-            "it is now, verified. Call it before changing it or running an installer. Unnamed, it changes nothing "
-            "when the newest backup holds this state. Come back with rollback_to."
+            "Back up Claude Code's configuration (hooks, commands, agents, skills, settings, CLAUDE.md, .mcp.json), "
+            "verified. Call it before changing any of it or running an installer. Unnamed, an unchanged state is not "
+            "stored twice."
         ),
         arguments="CreateBackupArguments",
         result="CreateBackupResult",
@@ -138,8 +138,8 @@ TOOLS = (
         name="list_backups",
         title="List configuration backups",
         description=(
-            "List backups of Claude Code's configuration, newest first, and what changed outside since the last known "
-            "state (`current.drift`). Call it when a hook, command or setting vanished."
+            "List backups, newest first, and what changed outside since the last known state (`current.drift`). Call it "
+            "when a hook, command or setting vanished."
         ),
         arguments="ListBackupsArguments",
         result="ListBackupsResult",
@@ -152,8 +152,8 @@ TOOLS = (
         name="compare",
         title="Compare configuration states",
         description=(
-            "Show what differs between two states of Claude Code's configuration, like `git diff version other`, "
-            "secrets masked, and what going back would loosen. Call it before rollback_to, and hand it the plan_id."
+            "Show what differs between two states, like `git diff version other`, secrets masked, and what going back "
+            "would loosen. Call it before rollback_to, and hand it the plan_id."
         ),
         arguments="CompareArguments",
         result="CompareResult",
