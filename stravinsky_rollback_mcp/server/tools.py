@@ -138,8 +138,8 @@ TOOLS = (
         name="list_backups",
         title="List configuration backups",
         description=(
-            "List backups, newest first, and what changed outside since the last known state (`current.drift`). Call it "
-            "when a hook, command or setting vanished."
+            "List backups, newest first, and what changed outside since the last known state (`current.drift`). Call "
+            "it when a hook, command or setting vanished."
         ),
         arguments="ListBackupsArguments",
         result="ListBackupsResult",
@@ -168,7 +168,7 @@ TOOLS = (
         description=(
             "Bring Claude Code's configuration back to a backup: all targets or none, after a safety backup. "
             "Preview with dry_run. confirm_required lists what gets less safe: ask the person, then repeat the lines "
-            "in `accept`. undo takes it back."
+            "in `accept`."
         ),
         arguments="RollbackToArguments",
         result="RestoreResult",
@@ -181,7 +181,7 @@ TOOLS = (
         name="undo",
         title="Undo the last configuration change",
         description=(
-            "Take back the last thing that happened to the configuration: an edit by anyone since the last known "
+            "Take back the last thing that happened: an edit by anyone since the last known "
             "state, else the last rollback or change. Again goes further."
         ),
         arguments="WalkArguments",
@@ -206,8 +206,8 @@ TOOLS = (
         name="check_config",
         title="Check the configuration",
         description=(
-            "Find what Claude Code would not load, hooks that deny every tool or guard nothing, and misspelt keys, "
-            "live or in a backup. Call it after editing them, or when tools are denied."
+            "Find what Claude Code would not load, hooks that deny every tool or guard nothing, misspelt keys, "
+            "live or in a backup. Call it after editing, or when tools are denied."
         ),
         arguments="CheckConfigArguments",
         result="CheckConfigResult",
