@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -25,6 +25,7 @@ import pytest
 from support.crash import ACTS, Case, World, before_rollback
 from support.crash import perform as done
 
+from stravinsky_rollback_mcp.config import Config
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.errors import RollbackError
 from stravinsky_rollback_mcp.service import Consent
@@ -149,7 +150,7 @@ def perform(job: Mapping[str, Any]) -> str:
         os.setgroups([])
         os.setresgid(job["user"], job["user"], job["user"])
         os.setresuid(job["user"], job["user"], job["user"])
-    world = World(Path(job["root"]))
+    world = SmallWorld(Path(job["root"]))
     observe = _observer(job)
     files = Files() if observe is None else Files(observe=observe)
     try:
@@ -225,7 +226,17 @@ class Children:
 # -- worlds on file systems of their own ----------------------------------------------------------------------------
 
 
-class MountedWorld(World):
+class SmallWorld(World):
+    """A world on file systems that are smaller than what is kept free everywhere else."""
+
+    def config(self, project: Path | None = None) -> Config:
+        """As a person with small disks would set it."""
+        config = super().config(project)
+        safety = replace(config.policy.safety, disk_space_threshold_mb=0)
+        return replace(config, policy=replace(config.policy, safety=safety))
+
+
+class MountedWorld(SmallWorld):
     """A world of which some folders are mount points: they stay, and what lies in them is put back."""
 
     def reset(self, name: str = "saved") -> None:
@@ -239,7 +250,7 @@ class MountedWorld(World):
             subprocess.run(["cp", "-a", f"{self.root / name / top.name}/.", str(top)], check=True)
 
 
-class ImageWorld(World):
+class ImageWorld(SmallWorld):
     """A world whose home and project are two file systems, which are kept and put back as images.
 
     Each mount is of a fresh copy: another process's mount namespace may still hold the one before.
