@@ -313,6 +313,22 @@ def test_the_last_good_backup_of_a_view_is_not_removed_for_a_damaged_newer_one(
     assert (found["old"].status, found["new"].status) == (BackupStatus.INTACT, BackupStatus.QUARANTINED)
 
 
+def test_what_cannot_be_read_is_no_last_good_backup(shelf: Callable[..., Shelf]) -> None:
+    """One of a newer program, or closed to us, is neither removed nor counted, and removes no older one."""
+    at = shelf()
+    for version in ("good", "newer"):
+        at.backup(version, edit=False)
+    manifest = at.store / "backups" / "newer" / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b'"format": 1', b'"format": 9', 1))
+    found = at._portal.call(partial(at.service.cleanup, PERSON, keep=1))
+    assert {item.version: (item.action, item.reason) for item in found.backups} == {
+        "newer": ("keep", "damaged"),
+        "good": ("keep", "newest"),
+    }
+    assert shelf(max_versions="1").backup("v1", edit=False).pruned == ("good",)
+    assert at.listed()["newer"].status is BackupStatus.UNSUPPORTED
+
+
 def test_what_cannot_be_removed_is_said_and_left_to_the_next_time(shelf: Callable[..., Shelf]) -> None:
     """The backup is made all the same; a folder that lost its manifest is swept by the next one."""
     shelf().backup("v1", edit=False)

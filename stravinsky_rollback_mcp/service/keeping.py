@@ -102,7 +102,8 @@ def _plan(desk: Desk, keep: int | None) -> _Plan:
     known = desk.known()
     found = {version: damage_found(desk, known, version) for version in known.backups}
     damaged = {version: problems for version, problems in found.items() if problems}
-    backups = [replace(item, is_intact=item.version not in damaged) for item in stored_backups(desk, known)]
+    stored = stored_backups(desk, known)
+    backups = [replace(item, is_intact=item.is_intact and item.version not in damaged) for item in stored]
     policy = desk.config.policy.backup
     if keep is not None:
         policy = replace(policy, max_versions=keep, max_automatic=keep)

@@ -20,7 +20,7 @@ from stravinsky_rollback_mcp.core.policy import BackupPolicy
 from stravinsky_rollback_mcp.core.retention import UNDO_STEPS, Decision, Held, Owner, Reason, Stored, Verdict
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import Caller, Desk, Known
-from stravinsky_rollback_mcp.service.quarantine import damage_seen, put_aside_damaged
+from stravinsky_rollback_mcp.service.quarantine import put_aside_damaged
 from stravinsky_rollback_mcp.service.stored import recorded, recorded_digests
 
 
@@ -38,10 +38,10 @@ class Pruned:
 def stored_backups(desk: Desk, known: Known) -> list[Stored]:
     """Every backup of which the audit knows, as retention sees it."""
     needed = in_use(desk)
-    return [_stored(desk, known, version, record, needed) for version, record in known.backups.items()]
+    return [_stored(desk, version, record, needed) for version, record in known.backups.items()]
 
 
-def _stored(desk: Desk, known: Known, version: str, record: AuditRecord, needed: frozenset[str]) -> Stored:
+def _stored(desk: Desk, version: str, record: AuditRecord, needed: frozenset[str]) -> Stored:
     owner = (record.draft.user_root, record.draft.project)
     sequence = recorded(record, "sequence")
     try:
@@ -57,7 +57,9 @@ def _stored(desk: Desk, known: Known, version: str, record: AuditRecord, needed:
         created_at=record.timestamp if creation is None else creation.created_at,
         holds=retention.holds_of(owner, recorded_digests(record)),
         pieces=desk.store.pieces(version),
-        is_intact=creation is not None and not damage_seen(desk, known, version),
+        # Not only what is damaged: one that cannot be read, or is of a newer program, is no last good backup either.
+        is_intact=creation is not None
+        and desk.store.is_as_recorded(version, creation.manifest_sha256, creation.archives),
         is_pinned=desk.store.is_pinned(version),
         is_in_use=version in needed,
     )
