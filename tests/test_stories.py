@@ -5,52 +5,20 @@ redo brings again. Every state is compared byte for byte.
 """
 
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
-import mcp_types as types
 import pytest
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import start_blocking_portal
 from mcp import Client
 from support.config import realistic
+from support.session import Session
 from support.tree import Folder, Snapshot, build, snapshot
 
 from stravinsky_rollback_mcp import config
 from stravinsky_rollback_mcp.disk import scan
 from stravinsky_rollback_mcp.server import RollbackServer
-
-
-class Session:
-    """Claude Code in one project, as far as these tools see it."""
-
-    def __init__(self, portal: BlockingPortal, client: Client) -> None:
-        self._portal = portal
-        self._client = client
-
-    def _raw(self, tool: str, arguments: Mapping[str, Any]) -> types.CallToolResult:
-        return self._portal.call(self._client.call_tool, tool, dict(arguments))
-
-    def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        """The result of a call that succeeds."""
-        result = self._raw(tool, arguments)
-        assert not result.is_error, result.content
-        assert result.structured_content is not None
-        return result.structured_content
-
-    def refused(self, tool: str, **arguments: Any) -> str:
-        """The text of a call that is refused."""
-        result = self._raw(tool, arguments)
-        assert result.is_error, result.structured_content
-        (block,) = result.content
-        assert isinstance(block, types.TextContent)
-        return block.text
-
-    def code(self, tool: str, **arguments: Any) -> str:
-        """The code with which a call is refused."""
-        return self.refused(tool, **arguments).partition(":")[0]
-
 
 Open = Callable[..., AbstractContextManager[Session]]
 
