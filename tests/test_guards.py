@@ -194,9 +194,9 @@ def test_swallowing_a_refusal_does_not_help(tmp_path: Path, home: Path) -> None:
     folder.mkdir(parents=True)
     shutil.copy(REPOSITORY / "tests" / "conftest.py", folder)
     (folder / "test_offenders.py").write_text(OFFENDERS.replace("REAL_HOME", str(home)), encoding="utf-8")
-    options = ["-q", "--tb=no", "-pno:cacheprovider", f"--rootdir={folder}", f"-c{REPOSITORY / 'pyproject.toml'}"]
+    settings = ["-n0", f"--rootdir={folder}", f"-c{REPOSITORY / 'pyproject.toml'}", "-pno:cacheprovider"]
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, str(folder)],
+        [sys.executable, "-m", "pytest", "-q", "--tb=no", *settings, str(folder)],
         capture_output=True,
         encoding="utf-8",
         check=False,

@@ -197,7 +197,7 @@ def nodes(value: object) -> Iterator[dict[str, Any]]:
 
 
 def test_schemas_are_strict_and_lean(connect: Connect) -> None:
-    """No unknown argument, and no titles: a fifth of the bytes for nothing (protocol notes, section 3)."""
+    """No unknown argument, and no titles: a fifth of the bytes for nothing."""
     with connect() as session:
         tools = session.tools
     for name, tool in tools.items():

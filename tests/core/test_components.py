@@ -36,7 +36,7 @@ BOTH = {
 USER = BOTH | {"keybindings": "keybindings.json", "themes": "themes"}
 IN_FOLDER = BOTH | {"local_settings": "settings.local.json"}
 BESIDE_FOLDER = {"root_memory": "CLAUDE.md", "local_memory": "CLAUDE.local.md", "mcp": ".mcp.json"}
-# What lies beside the configuration and is none of our business (research on Claude Code 2.1.330).
+# What lies beside the configuration and is none of our business (Claude Code 2.1.330).
 NEVER = frozenset(
     {
         *(".credentials.json", "projects", "history.jsonl", "sessions", "session-env", "shell-snapshots", "backups"),

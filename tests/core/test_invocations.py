@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from stravinsky_rollback_mcp.core.invocations import invocation_of, program_of
 from stravinsky_rollback_mcp.core.scripts import Roots
 
-ROOTS = Roots(home="/home/ada", project="/work/app")
-HOOKS = "/work/app/.claude/hooks"
+ROOTS = Roots(home="/home/ada", project="/srv/app")
+HOOKS = "/srv/app/.claude/hooks"
 
 # Each with its program, its script, and whether nothing else is run.
 COMMANDS = [
@@ -27,7 +27,7 @@ COMMANDS = [
     ("bun run .claude/hooks/x.ts", "bun", f"{HOOKS}/x.ts", True),
     ("bun run lint", "bun", None, True),
     ("node --require ./a.js .claude/hooks/x.mjs", "node", f"{HOOKS}/x.mjs", True),
-    ("python3 hook.py", "python", "/work/app/hook.py", True),
+    ("python3 hook.py", "python", "/srv/app/hook.py", True),
     ("python3 -m module", "python", None, True),
     ("DEBUG=1 env LANG=C python3 .claude/hooks/x.py", "python", f"{HOOKS}/x.py", True),
     ("timeout 5 python3 .claude/hooks/x.py", "python", f"{HOOKS}/x.py", True),
@@ -54,15 +54,15 @@ def test_a_command_is_told_apart(command: str, program: str, script: str | None,
 def test_arguments_meet_no_shell() -> None:
     """With ``args`` a bar is a bar; scripts among the arguments are still named."""
     found = invocation_of("bash", ("${CLAUDE_PROJECT_DIR}/run.sh", "a | b", "~/x.py"), ROOTS, is_direct=True)
-    assert (found.program, found.script, found.is_whole) == ("bash", "/work/app/run.sh", True)
+    assert (found.program, found.script, found.is_whole) == ("bash", "/srv/app/run.sh", True)
     assert found.others == ("/home/ada/x.py",)
 
 
 def test_what_looks_like_a_script_is_named_too() -> None:
     """A wrapper that takes a second script, and what stands behind a pipe; a log file is neither."""
     found = invocation_of(".claude/run.sh .claude/a.py | tee ~/b.log", (), ROOTS, is_direct=False)
-    assert found.script == "/work/app/.claude/run.sh"
-    assert found.others == ("/work/app/.claude/a.py",)
+    assert found.script == "/srv/app/.claude/run.sh"
+    assert found.others == ("/srv/app/.claude/a.py",)
     assert invocation_of("cat | python3 ~/x.py", (), ROOTS, is_direct=False).others == ("/home/ada/x.py",)
 
 

@@ -14,8 +14,8 @@ from stravinsky_rollback_mcp.core.retention import Held, Owner, Reason, Stored, 
 
 NOW = "2026-11-24T09:00:00.000Z"
 LONG_AGO = "2020-01-01T00:00:00.000Z"
-HERE: Owner = ("/home/p/.claude", "/work/app")
-THERE: Owner = ("/home/p/.claude", "/work/other")
+HERE: Owner = ("/home/p/.claude", "/srv/app")
+THERE: Owner = ("/home/p/.claude", "/srv/other")
 ROOMY = BackupPolicy(max_versions=999, max_automatic=999, max_total_size_mb=999)
 MB = 1 << 20
 NOTHING: frozenset[Held] = frozenset()
@@ -217,7 +217,7 @@ def test_a_state_that_nothing_holds_is_no_step() -> None:
     known = Timeline(states=tuple(state(number) for number in range(6)), cursor=5)
     held = trees(0, 1, 2, 5)
     assert within_undo(known, HERE, held, 2) == trees(1, 2, 5)
-    assert ("/work/app", "project.hooks", "same") in within_undo(known, HERE, held, 0)
+    assert ("/srv/app", "project.hooks", "same") in within_undo(known, HERE, held, 0)
 
 
 # --- whatever there is ---------------------------------------------------------------------------------------------

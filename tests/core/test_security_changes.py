@@ -142,7 +142,7 @@ def test_tightening_and_indifferent_changes_need_no_consent(before: Json, after:
 
 @pytest.mark.parametrize("event", GUARDING_EVENTS)
 def test_a_removed_guard_is_named_by_event_matcher_and_script(event: str) -> None:
-    """Issue 32990 of claude-code: a session deleted its own guard hook."""
+    """A session of Claude Code once deleted its own guard hook."""
     assert _texts(_hooks(GUARD, event=event), {}) == [
         f"{event} hook removed (matcher Bash): ~/.claude/hooks/guard.py [c56f2084]"
     ]
@@ -172,13 +172,13 @@ def test_a_hook_that_can_agree_for_the_person_is_asked_about(event: str) -> None
     ],
 )
 def test_a_guard_that_can_no_longer_refuse_counts_as_removed(after: Json, matcher: str) -> None:
-    """Research note, sections 2 and 3: what makes a handler run, and wait for its answer."""
+    """What makes a handler run, and wait for its answer."""
     [text] = _texts(_hooks(GUARD), after)
     assert text.startswith(f"PreToolUse hook removed (matcher {matcher}): ~/.claude/hooks/guard.py [")
 
 
 def test_a_narrowed_matcher_names_only_the_tools_that_lost_their_guard() -> None:
-    """Research note, section 2: a matcher of plain names is a list of them."""
+    """A matcher of plain names is a list of them."""
     [text] = _texts(_hooks(GUARD, matcher="Write|Edit,Bash"), _hooks(GUARD, matcher="Edit"))
     assert text.startswith("PreToolUse hook removed (matcher Bash|Write): ")
 
@@ -190,7 +190,7 @@ def test_hooks_that_differ_in_one_argument_have_different_lines() -> None:
 
 
 def test_hooks_without_a_command_are_guards_too() -> None:
-    """Research note, section 2: prompt, agent, http and mcp_tool handlers."""
+    """Prompt, agent, http and mcp_tool handlers."""
     before = _hooks({"type": "http", "url": f"https://guard/{SECRET}", "headers": {"X": SECRET}}, matcher=None)
     [text] = _texts(before, {})
     assert text.startswith("PreToolUse hook removed (matcher *): http [")
@@ -199,7 +199,7 @@ def test_hooks_without_a_command_are_guards_too() -> None:
 
 @pytest.mark.parametrize("name", ["apiKeyHelper", "awsAuthRefresh", "awsCredentialExport", "otelHeadersHelper"])
 def test_a_new_or_changed_key_helper_is_named(name: str) -> None:
-    """Research note, section 2: these are executed."""
+    """These are executed."""
     [added] = _texts({}, {name: f"~/bin/key.sh {SECRET}"})
     [changed] = _texts({name: "old"}, {name: f"~/bin/key.sh {SECRET}"})
     assert added.startswith(f"key helper added: {name}: ~/bin/key.sh [")
@@ -208,7 +208,7 @@ def test_a_new_or_changed_key_helper_is_named(name: str) -> None:
 
 @pytest.mark.parametrize("after", [None, b"", b"{bad", b"[]", b"null", b'{"a": NaN}', b" " * (MAX_SETTINGS_BYTES + 1)])
 def test_a_file_that_would_no_longer_load_loses_every_guard(after: bytes | None) -> None:
-    """Research note, fact 3: Claude Code drops a bad file whole, deny rules included."""
+    """Claude Code drops a bad file whole, deny rules included."""
     before = {**_permissions(deny=["Bash"], ask=["WebFetch"]), **_hooks(GUARD), "sandbox": {"enabled": True}}
     assert [text.partition(":")[0].partition(" (")[0] for text in _texts(before, after)] == [
         "PreToolUse hook removed",
@@ -219,7 +219,7 @@ def test_a_file_that_would_no_longer_load_loses_every_guard(after: bytes | None)
 
 
 def test_a_file_with_a_byte_order_mark_loads() -> None:
-    """Research note, section 2: BOM and empty file accepted."""
+    """BOM and empty file accepted."""
     assert _texts({}, b"\xef\xbb\xbf" + json.dumps(_permissions(allow=["x"])).encode()) == ["allow rule added: x"]
 
 
@@ -296,13 +296,13 @@ def test_no_secret_of_a_command_is_shown(command: str) -> None:
     ],
 )
 def test_a_command_is_shown_by_its_scripts(command: str, shown: str) -> None:
-    """Research note, section 3: the real forms of hook commands."""
+    """The real forms of hook commands."""
     [text] = _texts(_hooks(_command(command)), {})
     assert text.startswith(f"PreToolUse hook removed (matcher Bash): {shown} [")
 
 
 def test_no_value_of_the_environment_is_shown() -> None:
-    """Research note, section 1: env holds plain-text secrets."""
+    """`env` holds plain-text secrets."""
     before = {"env": {"CHANGED": SECRET, "REMOVED": SECRET, "ANTHROPIC_BASE_URL": f"https://{SECRET}"}}
     texts = _texts(before, {"env": {"CHANGED": f"{SECRET}2", "ADDED": [SECRET]}})
     assert len(texts) == 4

@@ -232,7 +232,7 @@ def test_something_in_the_two_rename_gap_is_kept(case: Case) -> None:
 
 
 def test_a_link_that_moves_meanwhile_is_noticed(world: World) -> None:
-    """The person's dotfile link is set elsewhere between planning and exchange: nothing is written (section 6)."""
+    """The person's dotfile link is set elsewhere between planning and exchange: nothing is written."""
     case = prepare(world, "rich rollback")
     world.reset()
     link = world.home / ".claude" / "settings.json"

@@ -66,7 +66,7 @@ def test_a_second_process_is_told_who_holds_it(tmp_path: Path) -> None:
 
 @pytest.mark.case(31)
 def test_a_killed_holder_frees_it(tmp_path: Path) -> None:
-    """The lock dies with the process, and is never deleted (fault cases, section 2, rule 5)."""
+    """The lock dies with the process, and is never deleted."""
     path = tmp_path / "lock"
     take(path)
     inode = path.stat().st_ino

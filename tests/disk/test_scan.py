@@ -561,7 +561,6 @@ def test_a_folder_that_a_thread_keeps_swapping_is_never_a_way_out(home: Path, tm
     (home / "link").symlink_to(tmp_path / "secret")
     stop = threading.Event()
     swaps: list[int] = []
-    refusals: set[Code] = set()
 
     def swap() -> None:
         while not stop.is_set() and len(swaps) < 1_000_000:
@@ -574,23 +573,23 @@ def test_a_folder_that_a_thread_keeps_swapping_is_never_a_way_out(home: Path, tm
     thread = threading.Thread(target=swap)
     thread.start()
     try:
-        deadline = time.monotonic() + 5
         scans = 0
-        while (scans < 300 or len(swaps) < 300) and time.monotonic() < deadline:
+        while scans < 300 or (len(swaps) < 300 and thread.is_alive()):
             scans += 1
             sink = Recorder()
+            code = None
             try:
                 scan(place(top), LIMITS, sink)
             except ChangedWhileReadError:
                 continue
             except RollbackError as refused:
-                refusals.add(refused.code)
+                code = refused.code
+            assert code in (None, Code.UNSAFE_PATH)
             assert b"MARKER" not in b"".join(content for _, _, content in sink.members)
-        assert len(swaps) >= 300, "it really was swapped meanwhile"
-        assert refusals <= {Code.UNSAFE_PATH}
     finally:
         stop.set()
-        thread.join(5)
+        thread.join()
+    assert len(swaps) >= 300, "it really was swapped meanwhile"
 
 
 # --- what may not be read ------------------------------------------------------------------------------------------

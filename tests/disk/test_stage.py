@@ -71,7 +71,7 @@ def hooks_of(world: World) -> Path:
 
 @pytest.mark.parametrize("disk", [Files, NoLinks])
 def test_everything_comes_back_as_it_was_recorded(world: World, disk: type[Files]) -> None:
-    """Bytes, names that are no UTF-8, modes, times of files, folders and links (fault cases, section 6)."""
+    """Bytes, names that are no UTF-8, modes, times of files, folders and links."""
     before = world.fingerprint()
     hooks = hooks_of(world)
     (hooks / "guard.py").write_text("two\n", encoding="utf-8")

@@ -1,7 +1,7 @@
 """A Claude Code configuration as people have it: about twenty files a scope, with the oddities of real ones.
 
-Taken from the public trees described in the project's research: executable guards named by the settings, nested
-commands, names with spaces, an empty folder, an empty file, a name that is no UTF-8, a link, a read-only file.
+Modelled on public ones: executable guards named by the settings, nested commands, names with spaces, an empty folder,
+an empty file, a name that is no UTF-8, a link, a read-only file.
 """
 
 import json
