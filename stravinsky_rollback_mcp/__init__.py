@@ -9,10 +9,10 @@ The way through the house, in one direction only::
              ``names``, ``times``, ``tar``, ``codec`` (every format on disk, both ways), ``settings``, ``scripts`` and
              ``invocations`` (what Claude Code would read and run), ``checks`` (what is wrong with it), ``diff``,
              ``keypaths``, ``selection``, ``selectors``, ``pointer`` and ``splice`` (one key of a file), ``plan``,
-             ``history`` (undo and redo), ``retention`` (what may go), ``aftermath`` (what an update did), ``carry``
-             (what a rotated log takes over), ``security_changes`` (what asks first), ``masking`` (what may be told of
-             a text), ``masked_lines``, ``unified`` and ``comparison`` (a diff without secrets), ``outcome`` (what the
-             use cases return)
+             ``history`` (undo and redo), ``adoption`` (of a project that moved), ``retention`` (what may go),
+             ``aftermath`` (what an update did), ``carry`` (what a rotated log takes over), ``security_changes`` (what
+             asks first), ``masking`` (what may be told of a text), ``masked_lines``, ``unified`` and ``comparison`` (a
+             diff without secrets), ``outcome`` and ``outcome_keeping`` (what the use cases return)
 ``disk``     synchronous I/O: ``atomic`` (the only writer), ``lock``, ``place`` and ``scan`` (live targets) with
              ``attributes``, ``content``, ``peek``, ``memory`` and ``stillness``, ``git`` (where HEAD stands),
              ``archive`` and ``compression``, ``store`` (backups), ``quarantine``, ``salvage`` (what can still be
@@ -27,9 +27,9 @@ The way through the house, in one direction only::
              ``stored`` tells which backups exist, ``selectors`` which one is meant, ``walk`` where undo leads;
              ``look``, ``parts``, ``intent`` and ``recover`` plan, ``picture`` and ``evidence`` show checks what would
              be; ``backup``, ``restore``, ``emergency``, ``update`` with ``aftermath``, ``compare``, ``checks``,
-             ``reading``, ``keeping``, ``forgetting``, ``configuration``, ``unlock``, ``audit`` and ``anew`` are the
-             use cases; ``retention`` and ``quarantine`` keep the store small and sound; ``notices`` is what every
-             answer tells, ``underway`` what is not at its end, ``refusals`` counts floods
+             ``reading``, ``keeping``, ``forgetting``, ``adoption``, ``configuration``, ``unlock``, ``audit`` and
+             ``anew`` are the use cases; ``retention`` and ``quarantine`` keep the store small and sound; ``notices`` is
+             what every answer tells, ``underway`` what is not at its end, ``refusals`` counts floods
 ``schema``   pydantic arguments and results, for the server and for ``--json``
 ``server``   MCP over stdio, ``asking`` the person; ``cli`` the terminal twin
 

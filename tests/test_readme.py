@@ -33,6 +33,13 @@ def _run(line: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+def _move_away(project: Path) -> None:
+    """Let there be backups of a project at a path where it is no more."""
+    (project / ".claude").mkdir(parents=True)
+    assert _run(f"stravinsky-rollback backup create --project {project}")[0] == 0
+    shutil.rmtree(project)
+
+
 def test_every_terminal_command_of_the_readme_works_in_the_order_shown(home: Path, project: Path) -> None:
     """README, section Terminal: a reader types these one after another."""
     realistic(home, project)
@@ -40,6 +47,8 @@ def test_every_terminal_command_of_the_readme_works_in_the_order_shown(home: Pat
     hook = home / ".claude" / "hooks" / "guard_bash.py"
     before = hook.read_bytes()
     for place, line in enumerate(lines):
+        if " adopt " in line:
+            _move_away(Path(os.path.expanduser(line.split()[-1])))
         code, output = _run(line)
         assert code == (3 if " compare " in line else 0), f"{line}\n{output}"
         if place == 0:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from stravinsky_rollback_mcp import schema
-from stravinsky_rollback_mcp.core import outcome
+from stravinsky_rollback_mcp.core import outcome, outcome_keeping
 from stravinsky_rollback_mcp.core.model import (
     Actor,
     AuditDraft,
@@ -47,10 +47,11 @@ SHOWN_AS: dict[type, type[BaseModel]] = {
     outcome.UpdateBegun: schema.BeginUpdateResult,
     outcome.UpdateFinished: schema.FinishUpdateResult,
     outcome.ChainVerified: schema.VerifyAuditResult,
-    outcome.CleanedUp: schema.CleanupResult,
-    outcome.Forgotten: schema.ForgetResult,
-    outcome.Pinning: schema.PinResult,
-    outcome.Configuration: schema.ConfigResult,
+    outcome_keeping.CleanedUp: schema.CleanupResult,
+    outcome_keeping.Forgotten: schema.ForgetResult,
+    outcome_keeping.Adopted: schema.AdoptResult,
+    outcome_keeping.Pinning: schema.PinResult,
+    outcome_keeping.Configuration: schema.ConfigResult,
 }
 
 

@@ -8,6 +8,7 @@ slow to import is imported by the command that needs it, so that ``--help`` and 
 import click
 
 from stravinsky_rollback_mcp.cli import (
+    adopt,
     audit,
     backup,
     check,
@@ -61,6 +62,7 @@ for _command in (
     audit.audit,
     check.check,
     status.status,
+    adopt.adopt,
     configuration.config,
     demo.demo,
     serve.serve,

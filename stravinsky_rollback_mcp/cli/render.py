@@ -8,6 +8,7 @@ from rich.text import Text
 from stravinsky_rollback_mcp.cli.words import count, for_terminal, inert, size
 from stravinsky_rollback_mcp.errors import RollbackError
 from stravinsky_rollback_mcp.schema import (
+    AdoptResult,
     Change,
     CheckConfigResult,
     CreateBackupResult,
@@ -116,6 +117,15 @@ def forgotten(console: Console, answer: ForgetResult) -> None:
     notices(console, answer)
     line(console, answer.summary, "bold")
     lines(console, "Mind that:", answer.warnings, "yellow")
+
+
+def adopted(console: Console, answer: AdoptResult) -> None:
+    """What belongs to this project now, or would."""
+    notices(console, answer)
+    line(console, for_terminal(answer.summary), "bold")
+    lines(console, "Mind that:", answer.warnings, "yellow")
+    lines(console, "Backups:", answer.versions, "default")
+    next_step(console, answer.next_step)
 
 
 # -- rollback, undo, redo -------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator
 
 from stravinsky_rollback_mcp.core.codec import chain
-from stravinsky_rollback_mcp.core.model import AuditRecord
+from stravinsky_rollback_mcp.core.model import AuditRecord, EventType
 
 MAX_STATES = 256  # of each view: undo does not reach further back than a rotation carries
 MAX_OPERATIONS = 64  # records: whatever recovery may still have to look up is among the newest
@@ -19,7 +19,8 @@ def carried(
 ) -> tuple[AuditRecord, ...]:
     """The records to take over, oldest first; each argument is in the order of the log, ``existing`` None for all.
 
-    They are the last record of each backup that exists, the newest states of each view, and the newest operations.
+    They are the last record of each backup that exists, the newest states of each view, every adoption (whoever reads
+    those needs it), and the newest operations.
     """
     by_version = {record.draft.version or "": record for record in backups}
     newest = sorted(by_version, key=lambda version: by_version[version].seq)[-_NEWEST_BACKUPS:]
@@ -30,6 +31,8 @@ def carried(
     }
     views: dict[tuple[str, str | None], list[AuditRecord]] = {}
     for record in states:
+        if record.draft.event_type is EventType.ADOPTED:
+            kept[record.seq] = record
         views.setdefault((record.draft.user_root, record.draft.project), []).append(record)
     for view in views.values():
         kept |= {record.seq: record for record in view[-MAX_STATES:]}

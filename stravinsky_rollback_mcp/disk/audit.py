@@ -15,6 +15,7 @@ from dataclasses import replace
 from hashlib import sha256
 from threading import RLock
 
+from stravinsky_rollback_mcp.core.adoption import Adoption, adoptions_in, as_owned
 from stravinsky_rollback_mcp.core.codec import chain
 from stravinsky_rollback_mcp.core.model import (
     Actor,
@@ -277,11 +278,12 @@ class AuditLog:
             return self._index.operation(operation_id)
 
     def history(self, user_root: str, project: str | None) -> tuple[AuditRecord, ...]:
-        """The sound records with a state that this user root or this project sees, oldest first."""
+        """The sound records with a state that this user root or this project sees, oldest first, by who owns them."""
         with self._guard, self._reader.open() as log:
+            states = self._reader.states.records(log)
             return tuple(
                 record
-                for record in self._reader.states.records(log)
+                for record in as_owned(states, adoptions_in(states))
                 if record.draft.state is not None
                 and (
                     record.draft.user_root == user_root
@@ -290,14 +292,20 @@ class AuditLog:
             )
 
     def backups(self) -> dict[str, AuditRecord]:
-        """The sound records of successful creations by version; the last one of a version counts."""
+        """The sound records of successful creations by version, by who owns them; the last one of a version counts."""
         with self._guard, self._reader.open() as log:
+            adoptions = adoptions_in(self._reader.states.records(log))
             return {
                 record.draft.version: record
-                for record in self._reader.backups.records(log)
+                for record in as_owned(self._reader.backups.records(log), adoptions)
                 if record.draft.version is not None
                 and (record.draft.event_type, record.draft.status) == (EventType.BACKUP_CREATED, EventStatus.SUCCESS)
             }
+
+    def adoptions(self) -> tuple[Adoption, ...]:
+        """Every adoption on record, oldest first; each bears an empty state: history is what it changes."""
+        with self._guard, self._reader.open() as log:
+            return adoptions_in(self._reader.states.records(log))
 
     def operation(self, operation_id: str) -> tuple[AuditRecord, ...]:
         """The sound records of one operation that is among the newest, oldest first."""

@@ -54,3 +54,13 @@ def locate(view: View, target: Target) -> Place:
                 "replace that link by a real folder or file; links that leave a project are never followed.",
             )
     return Place(target=target, resolved=resolved, dangling=dangling)
+
+
+def real_path(path: str) -> str:
+    """The path with its links followed, as far as it exists."""
+    return os.path.realpath(path)
+
+
+def has_configuration(project: str) -> bool:
+    """Whether a folder is there that holds a project's configuration."""
+    return os.path.isdir(f"{project}/.claude")

@@ -16,7 +16,15 @@ from stravinsky_rollback_mcp.schema.arguments import (
     WalkArguments,
     arguments_of,
 )
-from stravinsky_rollback_mcp.schema.keeping import CleanupResult, ConfigResult, Fate, ForgetResult, PinResult, Setting
+from stravinsky_rollback_mcp.schema.keeping import (
+    AdoptResult,
+    CleanupResult,
+    ConfigResult,
+    Fate,
+    ForgetResult,
+    PinResult,
+    Setting,
+)
 from stravinsky_rollback_mcp.schema.lean import Schema, lean_schema
 from stravinsky_rollback_mcp.schema.results import (
     ActorResult,
@@ -59,6 +67,7 @@ from stravinsky_rollback_mcp.schema.results import (
 
 __all__ = [
     "ActorResult",
+    "AdoptResult",
     "Arguments",
     "AuditAnchor",
     "AuditSize",

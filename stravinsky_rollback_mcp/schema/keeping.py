@@ -25,6 +25,15 @@ class ForgetResult(Spoken):
     audit: AuditAnchor = Field(description="The audit's newest record")
 
 
+class AdoptResult(Spoken):
+    applied: bool = Field(description="False on --dry-run")
+    old_project: str = Field(description="The path that the project had")
+    project: str = Field(description="The path that it has now")
+    versions: list[str] = Field(description="Its backups, newest first")
+    warnings: list[str] = Field(description="What speaks against it")
+    audit: AuditAnchor = Field(description="The audit's newest record")
+
+
 class PinResult(Spoken):
     version: str = Field(description="The backup")
     pinned: bool = Field(description="Whether retention leaves it alone")

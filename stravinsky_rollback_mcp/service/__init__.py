@@ -23,11 +23,7 @@ from stravinsky_rollback_mcp.core.outcome import (
     BackupList,
     ChainVerified,
     Checked,
-    CleanedUp,
     Compared,
-    Configuration,
-    Forgotten,
-    Pinning,
     Restored,
     Resumed,
     Status,
@@ -35,9 +31,11 @@ from stravinsky_rollback_mcp.core.outcome import (
     UpdateFinished,
     Verified,
 )
+from stravinsky_rollback_mcp.core.outcome_keeping import Adopted, CleanedUp, Configuration, Forgotten, Pinning
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service import (
+    adoption,
     anew,
     audit,
     backup,
@@ -336,6 +334,17 @@ class RollbackService(Requests):
         arguments = {"version": version, "agreed": sorted(agreed or ())}
         return await self._do(
             caller, "forget", arguments, lambda: forgetting.forget(self._desk, caller, version, agreed)
+        )
+
+    async def adopt(self, caller: Caller, *, old_path: str, is_agreed: bool = False, dry_run: bool = False) -> Adopted:
+        """Let this project have what is recorded of the path that it had before; see ``Adopted``."""
+        arguments = {"old_path": old_path, "is_agreed": is_agreed, "dry_run": dry_run}
+        return await self._do(
+            caller,
+            "adopt",
+            arguments,
+            lambda: adoption.adopt(self._desk, caller, old_path, is_agreed=is_agreed, dry_run=dry_run),
+            tells=Tells.AFTER,
         )
 
     async def show_config(self, caller: Caller) -> Configuration:

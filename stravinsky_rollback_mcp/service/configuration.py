@@ -3,7 +3,7 @@
 from stravinsky_rollback_mcp.config import FILE, stored_values
 from stravinsky_rollback_mcp.core.codec import configuration as codec
 from stravinsky_rollback_mcp.core.model import AuditDraft, EventStatus, EventType
-from stravinsky_rollback_mcp.core.outcome import Configuration, Setting
+from stravinsky_rollback_mcp.core.outcome_keeping import Configuration, Setting
 from stravinsky_rollback_mcp.core.policy import DEFAULTS, Policy, changed, items, parsed, unknown
 from stravinsky_rollback_mcp.service.desk import Caller, Desk
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from stravinsky_rollback_mcp.core.codec.trees import ABSENT
 from stravinsky_rollback_mcp.core.model import EventType
 from stravinsky_rollback_mcp.core.names import plural
-from stravinsky_rollback_mcp.core.outcome import Forgotten
+from stravinsky_rollback_mcp.core.outcome_keeping import Forgotten
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import Caller, Desk, Known
 from stravinsky_rollback_mcp.service.keeping import draft_about

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core.model import AuditDraft, AuditRecord, EventStatus, EventType, MadeBy
 from stravinsky_rollback_mcp.core.names import plural
-from stravinsky_rollback_mcp.core.outcome import CleanedUp, Fate, Pinning
+from stravinsky_rollback_mcp.core.outcome_keeping import CleanedUp, Fate, Pinning
 from stravinsky_rollback_mcp.core.retention import Stored, Verdict
 from stravinsky_rollback_mcp.service.desk import Caller, Desk, Known
 from stravinsky_rollback_mcp.service.quarantine import damage_found, put_aside

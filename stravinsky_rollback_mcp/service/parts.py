@@ -2,6 +2,7 @@
 
 import hashlib
 import posixpath
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -130,10 +131,14 @@ def _require_same_place(desk: Desk, opened: Opened, scope: Scope | None) -> None
     is_other = manifest.project != desk.view.project
     if (has_project and is_other and scope is not Scope.USER) or (scope is Scope.PROJECT and not has_project):
         where = "no project" if manifest.project is None else desk.shown(manifest.project)
+        elsewhere = "go to that project"
+        if manifest.project is not None:
+            moved = f"stravinsky-rollback adopt {shlex.quote(where)}"
+            elsewhere += f"; if it was moved to here, run `{moved}` in a terminal"
         raise RollbackError(
             Code.SCOPE_MISMATCH,
             f"backup {manifest.version} is of {where}, not of this project.",
-            "call again with scope `user` for the user scope alone, or go to that project.",
+            f"call again with scope `user` for the user scope alone, or {elsewhere}.",
         )
 
 

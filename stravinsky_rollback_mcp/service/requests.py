@@ -17,12 +17,11 @@ import anyio.to_thread
 from stravinsky_rollback_mcp.core.model import AuditDraft, EventStatus, EventType
 from stravinsky_rollback_mcp.core.outcome import (
     BackupCreated,
-    CleanedUp,
-    Forgotten,
     Restored,
     UpdateBegun,
     UpdateFinished,
 )
+from stravinsky_rollback_mcp.core.outcome_keeping import Adopted, CleanedUp, Forgotten
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service import notices
@@ -180,7 +179,7 @@ def _has_changed_something(outcome: object) -> bool:
     match outcome:
         case BackupCreated():
             return outcome.created
-        case Restored() | CleanedUp() | Forgotten():
+        case Restored() | CleanedUp() | Forgotten() | Adopted():
             return outcome.applied
         case UpdateBegun() | UpdateFinished():
             return True

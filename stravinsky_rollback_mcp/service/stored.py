@@ -3,7 +3,9 @@
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
+from stravinsky_rollback_mcp.core.adoption import manifest_of
 from stravinsky_rollback_mcp.core.codec import creation as creation_codec
 from stravinsky_rollback_mcp.core.codec.text import Members
 from stravinsky_rollback_mcp.core.codec.trees import ABSENT
@@ -97,7 +99,7 @@ def known_file(desk: Desk, known: Known, target_id: str, digest: str) -> bytes |
 
 
 def read_authentic(desk: Desk, known: Known, version: str) -> Opened:
-    """A backup whose manifest the chain vouches for, whatever became of its archives.
+    """A backup whose manifest the chain vouches for, whatever became of its archives, as of the project that owns it.
 
     Raises ``not_found``, ``manifest_invalid``, ``manifest_forged``.
     """
@@ -116,7 +118,7 @@ def read_authentic(desk: Desk, known: Known, version: str) -> Opened:
             f"the manifest of {version} is not the one that the audit recorded; it is never restored.",
             "choose another backup with list_backups.",
         )
-    return opened
+    return replace(opened, manifest=manifest_of(opened.manifest, record.draft.project))
 
 
 def open_authentic(desk: Desk, known: Known, version: str) -> Opened:

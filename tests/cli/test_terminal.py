@@ -37,7 +37,8 @@ def test_the_commands_are_those_of_the_contract() -> None:
     """Contract, section Terminal: what of it belongs to the first release."""
     assert {" ".join(words) for words in COMMANDS} == {
         *("backup create", "backup list", "backup show", "backup verify"),
-        *("backup pin", "backup unpin", "backup cleanup", "backup forget", "config show", "config set"),
+        *("backup pin", "backup unpin", "backup cleanup", "backup forget", "adopt"),
+        *("config show", "config set"),
         *("rollback list", "rollback show", "rollback to", "rollback undo", "rollback redo", "rollback auto"),
         *("recovery file", "recovery directory", "recovery version", "recovery emergency", "recovery resume"),
         *("update begin", "update finish", "update run"),
