@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,11 @@ from stravinsky_rollback_mcp.core.model import (
     EventType,
     TargetDigest,
 )
+from stravinsky_rollback_mcp.core.times import text_of
 from stravinsky_rollback_mcp.disk.audit import AuditLog
 
 EVENTS = 1_000_000
+BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 STATE = tuple(TargetDigest(target=f"user.target{number}", digest=f"{number:064x}") for number in range(6))
 KINDS: tuple[AuditDraft, ...] = (
     *(replace(DRAFT, details={"operation": "rollback_to", "arguments_sha256": "0" * 64}) for _ in range(6)),
@@ -47,7 +50,7 @@ def write(log: AuditLog, folder: Path, size_bytes: int) -> None:
                 head = Anchor(seq=record.seq, head=chain.line_hash(line[:-1]))
                 written_bytes += file.write(line)
         (folder / "head.json").write_bytes(chain.encode_head(head))
-        log.append(DRAFT, now="2026-11-24T00:00:00.000Z", event_id="between")
+        log.append(DRAFT, now=text_of(BEGUN + timedelta(seconds=6 * head.seq)), event_id="between")
 
 
 def event(number: int) -> AuditRecord:
@@ -55,8 +58,7 @@ def event(number: int) -> AuditRecord:
     draft = KINDS[number % len(KINDS)]
     if draft.operation_id:
         draft = replace(draft, operation_id=f"op{number // len(KINDS)}")
-    minute = number // 10
-    moment = f"2026-{1 + minute // 43200:02d}-{1 + minute // 1440 % 28:02d}T{minute // 60 % 24:02d}:00:00.000Z"
+    moment = text_of(BEGUN + timedelta(seconds=6 * number))
     draft = replace(draft, version=f"v{number % 1000}")
     return AuditRecord(seq=number, event_id=f"{number:016x}", timestamp=moment, draft=draft)
 
