@@ -1,4 +1,4 @@
-"""Hostile manifests, floods and hands in the store, one test a row (27 to 34, 61, 67, 91 to 94).
+"""Hostile manifests, floods and hands in the store, one test a row (27 to 34, 50, 61, 67, 68, 91 to 94).
 
 N in that table means that configuration and backups are byte for byte as before, A that the refusal is on record.
 """
@@ -265,6 +265,64 @@ def test_row_67_forgetting_leaves_name_and_hash(home: Path, project: Path) -> No
         "v1",
         {"manifest_sha256": sha256},
     )
+
+
+def test_row_50_what_the_backup_does_not_know_is_told_and_never_lost(home: Path, project: Path) -> None:
+    """The preview lists each file that would go; the safety backup has it, and undo brings it back."""
+    user, _ = realistic(home, project)
+    with attacker_in(home, project) as attacker:
+        attacker.call("create_backup", version="v1")
+        build(user / "hooks", {"mine.py": "mine\n", "own": {"deep.py": "too\n"}})
+        mine = snapshot(user)
+        preview = attacker.call("rollback_to", version="v1", dry_run=True)
+        assert snapshot(user) == mine
+        done = attacker.call("rollback_to", version="v1")
+        for told in (preview, done):
+            (hooks,) = [item for item in told["changes"] if (item["scope"], item["component"]) == ("user", "hooks")]
+            assert set(hooks["removed"]) == {"mine.py", "own", "own/deep.py"}
+        assert not (user / "hooks" / "mine.py").exists()
+        attacker.call("rollback_to", version=done["safety_backup"], only=["~/.claude/hooks/own"])
+        assert (user / "hooks" / "own" / "deep.py").read_text(encoding="utf-8") == "too\n"
+        attacker.call("undo")
+        attacker.call("undo")
+        assert snapshot(user) == mine
+
+
+# --- where the store lies ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["repository", "worktree", "other project", "this project", "target", "link"])
+def test_row_68_a_store_in_a_repository_or_project_is_untrusted(
+    home: Path, project: Path, tmp_path: Path, kind: str
+) -> None:
+    """It would be committed, secrets and all, or is one that a repository brought along; nothing is made there."""
+    user, _ = realistic(home, project)
+    build(home / "code", {"repository": {".git": {}}, "worktree": {".git": "gitdir: ../x\n"}, "else": {".claude": {}}})
+    places = {
+        "repository": home / "code" / "repository" / "deep" / "store",
+        "worktree": home / "code" / "worktree" / "store",
+        "other project": home / "code" / "else" / "store",
+        "this project": project / "store",
+        "target": user / "hooks" / "store",
+        "link": tmp_path / "link",
+    }
+    (tmp_path / "link").symlink_to(home / "code" / "repository")
+    before = snapshot(home), snapshot(project)
+    for words in (("backup", "create", "v1"), ("rollback", "to", "v1", "--yes"), ("undo", "--yes")):
+        assert refusal(*words, "--store", str(places[kind])) == "store_untrusted"
+    assert (snapshot(home), snapshot(project)) == before
+
+
+def test_row_68_dotfiles_may_be_a_repository_and_a_synchronised_folder_is_warned_of(home: Path, project: Path) -> None:
+    """A home under version control is common; Dropbox and its like can damage a store, which is the person's choice."""
+    realistic(home, project)
+    build(home, {".git": {}, "Dropbox (Work)": {}, "shared": {".stfolder": {}}})
+    made = json.loads(terminal("backup", "create", "v1", "--json").stdout)
+    assert made["warnings"] == []
+    for folder in ("Dropbox (Work)", "shared"):
+        place = str(home / folder / "store")
+        (warning,) = json.loads(terminal("backup", "create", "v1", "--store", place, "--json").stdout)["warnings"]
+        assert warning.startswith(f"The store ~/{folder}/store lies in ~/{folder}, which looks like")
 
 
 # --- floods --------------------------------------------------------------------------------------------------------

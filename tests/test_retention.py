@@ -1,12 +1,14 @@
 """Retention, spot checks and quarantine as people and models live through them, over the service."""
 
 import errno
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -54,6 +56,10 @@ class Shelf:
     def rollback(self, version: str) -> None:
         """Go back to a version."""
         self._portal.call(partial(self.service.rollback_to, PERSON, version=version, consent=Consent()))
+
+    def call(self, use_case: str, **arguments: object) -> Any:
+        """Whatever else a person asks for."""
+        return self._portal.call(partial(getattr(self.service, use_case), PERSON, **arguments))
 
     def undo(self) -> None:
         """One step back."""
@@ -327,6 +333,30 @@ def test_what_cannot_be_read_is_no_last_good_backup(shelf: Callable[..., Shelf])
     }
     assert shelf(max_versions="1").backup("v1", edit=False).pruned == ("good",)
     assert at.listed()["newer"].status is BackupStatus.UNSUPPORTED
+
+
+def test_the_note_of_what_is_live_never_names_a_backup_that_is_gone(shelf: Callable[..., Shelf]) -> None:
+    """``latest.json`` follows to another backup of the same state, or says none: pruned, put aside, forgotten."""
+    at = shelf(max_versions="1")
+
+    def noted() -> list[str | None]:
+        return [view["version"] for view in json.loads((at.store / "latest.json").read_bytes())["views"]]
+
+    for version in ("v1", "v2", "v3"):
+        at.backup(version, edit=False)
+        at.call("pin", version=version)
+    at.backup("other")
+    at.rollback("v3")
+    assert noted() == ["v3"]
+    at.call("unpin", version="v3")
+    at.call("cleanup", agreed=frozenset({"v3"}))
+    assert (noted(), "v3" in at.listed()) == (["v2"], False)
+    at.flip_a_byte("v2")
+    at.call("cleanup", agreed=frozenset[str]())
+    assert noted() == ["v1"]
+    together = at.call("forget", version="v1").versions
+    at.call("forget", version="v1", agreed=frozenset(together))
+    assert noted() == [None]
 
 
 def test_what_cannot_be_removed_is_said_and_left_to_the_next_time(shelf: Callable[..., Shelf]) -> None:

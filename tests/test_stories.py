@@ -30,7 +30,7 @@ def session_in(home: Path) -> Open:
     @contextmanager
     def opened(project: Path, **environ: str) -> Generator[Session]:
         loaded = config.load({"HOME": str(home), "CLAUDE_PROJECT_DIR": str(project), **environ}, for_terminal=False)
-        server = RollbackServer(loaded)
+        server = RollbackServer(loaded, every_tool=True)
         with start_blocking_portal() as portal:
             connection = portal.wrap_async_context_manager(Client(server.protocol))
             client = connection.__enter__()
@@ -151,6 +151,31 @@ def test_story_4_an_edit_after_a_rollback_of_one_file(session: Session, live: Li
     assert live.state() == before
     session.call("redo")
     assert live.state() == restored
+
+
+def test_story_5_an_update_and_its_automatic_rollback(session: Session, live: Live) -> None:
+    """update, automatic rollback | the updated state, after asking: it would lock | as before | the updated one."""
+    before = live.state()
+    session.call("begin_update", version="v2")
+    (live.user / "hooks" / "guard_bash.py").unlink()
+    live.edit("commands/review.md", "by an installer")
+    updated = live.state()
+    done = session.call("finish_update", success=True)
+    assert (done["outcome"], live.state()) == ("rolled_back", before)
+    assert any("guard_bash.py" in finding["message"] for finding in done["findings"])
+
+    text = session.refused("undo")
+    assert text.startswith("confirm_required: ")
+    assert live.state() == before
+    preview = session.call("undo", dry_run=True)
+    assert any("guard_bash.py" in finding["message"] for finding in preview["findings"])
+    assert all(line in text for line in preview["security_changes"])
+    done = session.call("undo", accept=preview["security_changes"])
+    assert (live.state(), done["undone"]["operation"]) == (updated, "auto_rollback")
+    session.call("undo")
+    assert live.state() == before
+    session.call("redo", accept=preview["security_changes"])
+    assert live.state() == updated
 
 
 # --- to the ends of the history ------------------------------------------------------------------------------------

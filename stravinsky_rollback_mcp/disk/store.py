@@ -15,11 +15,12 @@ from typing import Final
 
 from stravinsky_rollback_mcp.core.codec import latest as latest_codec
 from stravinsky_rollback_mcp.core.codec import manifest as manifest_codec
-from stravinsky_rollback_mcp.core.model import Kind, Limits, Manifest, StoredTarget, TargetState
+from stravinsky_rollback_mcp.core.model import Kind, Limits, Manifest, StoredTarget, TargetState, View
 from stravinsky_rollback_mcp.core.names import archive_name, is_version
 from stravinsky_rollback_mcp.disk import archive
 from stravinsky_rollback_mcp.disk.atomic import PRIVATE_FILE, PRIVATE_FOLDER, Files
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, read_file
+from stravinsky_rollback_mcp.disk.ground import require_apart, require_safe_way
 from stravinsky_rollback_mcp.disk.place import Place
 from stravinsky_rollback_mcp.disk.scan import Scan, scan, still_the_same
 from stravinsky_rollback_mcp.errors import Code, RollbackError
@@ -72,10 +73,14 @@ def pieces_in(folder: str) -> dict[tuple[int, int], int]:
 
 
 class Store:
-    """The folders under one root. Writers hold the store's lock; readers need none."""
+    """The folders under one root. Writers hold the store's lock; readers need none.
 
-    def __init__(self, root: str, files: Files) -> None:
+    With a ``view``, the store must lie apart from what that sees.
+    """
+
+    def __init__(self, root: str, files: Files, view: View | None = None) -> None:
         self.root = root
+        self._view = view
         self.backups = f"{root}/backups"
         self.recovery = f"{root}/recovery"
         self.audit = f"{root}/audit"
@@ -83,8 +88,10 @@ class Store:
         self._files = files
 
     def open(self) -> None:
-        """Make the folders that are missing and refuse a store that others can write or read (``store_untrusted``)."""
-        self._require_safe_way()
+        """Make the folders that are missing; refuse a store that others can get at or carry off (see ``ground``)."""
+        require_safe_way(self.root)
+        if self._view is not None:
+            require_apart(self.root, self._view)
         missing: list[str] = []
         folder = self.root
         while not os.path.lexists(folder):
@@ -100,22 +107,6 @@ class Store:
     def exists(self) -> bool:
         """Whether there is a store at all; reading one that is not there must not create it."""
         return os.path.isdir(self.root)
-
-    def _require_safe_way(self) -> None:
-        """Nobody else may be able to put another folder in the store's place."""
-        folder = os.path.realpath(self.root)
-        while folder != os.path.dirname(folder):
-            folder = os.path.dirname(folder)
-            if not os.path.lexists(folder):
-                continue
-            status = os.stat(folder)
-            is_open = status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX
-            if is_open or status.st_uid not in (0, os.geteuid()):
-                raise RollbackError(
-                    Code.STORE_UNTRUSTED,
-                    f"{folder}, in which the store lies, can be changed by others.",
-                    "choose another place with --store.",
-                )
 
     def _require_private(self, path: str) -> None:
         try:

@@ -6,7 +6,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core.codec import creation as creation_codec
-from stravinsky_rollback_mcp.core.codec import latest as latest_codec
 from stravinsky_rollback_mcp.core.codec import manifest as manifest_codec
 from stravinsky_rollback_mcp.core.codec.creation import Creation
 from stravinsky_rollback_mcp.core.codec.journal import Journal, JournalTarget
@@ -25,6 +24,7 @@ from stravinsky_rollback_mcp.core.model import (
 )
 from stravinsky_rollback_mcp.core.names import capped, leads_out, plural, require_new_version, require_note, shown
 from stravinsky_rollback_mcp.core.outcome import BackupCreated
+from stravinsky_rollback_mcp.disk.ground import synced_by
 from stravinsky_rollback_mcp.disk.place import Place
 from stravinsky_rollback_mcp.disk.scan import Scan
 from stravinsky_rollback_mcp.disk.store import Opened, Reusable
@@ -36,6 +36,7 @@ from stravinsky_rollback_mcp.service.desk import (
     digests_of,
     state_of,
 )
+from stravinsky_rollback_mcp.service.latest import write_latest
 from stravinsky_rollback_mcp.service.notices import of_what_was_seen
 from stravinsky_rollback_mcp.service.program import python_version, system, tool_version
 from stravinsky_rollback_mcp.service.quarantine import put_aside, spot_check
@@ -47,6 +48,11 @@ from stravinsky_rollback_mcp.service.stored import (
     matching_version,
     open_authentic,
     recorded_digests,
+)
+
+_SYNCED = (
+    "The store {store} lies in {folder}, which looks like a folder that is kept the same on several machines: it can "
+    "be damaged there, and secrets in settings leave this machine. Move it, and choose that place with --store."
 )
 
 
@@ -331,8 +337,9 @@ def _changed(desk: Desk, known: Known, digests: Mapping[str, str]) -> tuple[str,
 
 
 def warnings_of(desk: Desk, seen: Mapping[str, Scan]) -> tuple[str, ...]:
-    """What a backup of these scans leaves out, one line each."""
-    lines: list[str] = []
+    """What a backup of these scans leaves out, and what is wrong with its place, one line each."""
+    synced = synced_by(desk.store.root)
+    lines = [] if synced is None else [_SYNCED.format(store=desk.shown(desk.store.root), folder=desk.shown(synced))]
     for item in seen.values():
         path = desk.shown_target(item.place.target)
         if item.place.refusal is not None:
@@ -352,25 +359,6 @@ def warnings_of(desk: Desk, seen: Mapping[str, Scan]) -> tuple[str, ...]:
         )
         lines.extend(f"{path}/{shown(name, '')} has {what}, which no backup keeps." for name, what in item.unkept)
     return capped(lines)
-
-
-def write_latest(desk: Desk, version: str | None, digests: Mapping[str, str]) -> None:
-    """Note in ``latest.json`` which version this view holds now."""
-    view = latest_codec.Latest(
-        user_root=desk.view.user_root,
-        project=desk.view.project,
-        version=version,
-        looked_at=desk.now(),
-        digests={target: digest for target, digest in digests.items() if digest},
-    )
-    others = tuple(
-        other
-        for other in desk.store.read_latest()
-        if (other.user_root, other.project) != (view.user_root, view.project)
-    )
-    # Only a note for people and other programs: what was done is done, and must not be reported as refused for it.
-    with suppress(RollbackError):
-        desk.store.write_latest((*others, view))
 
 
 def keep_rescued(desk: Desk, caller: Caller, journal: Journal, target: JournalTarget, slot: str) -> None:

@@ -89,7 +89,7 @@ class Desk:
         self.noticed: Mapping[tuple[str, str], str] = {}  # when a target was first seen to drift, by id and digest
         self._last: tuple[tuple[AuditRecord, ...], history.Timeline] | None = None
         self.files = files
-        self.store = Store(config.store, files)
+        self.store = Store(config.store, files, config.view)
         self.quarantine = Quarantine(self.store.quarantine, files)
         self._pending = PendingRecords(self.store.recovery, files)
         given = (self.store.audit, files, config.policy.audit, self._stored_versions)

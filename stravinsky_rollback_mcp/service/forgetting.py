@@ -9,6 +9,7 @@ from stravinsky_rollback_mcp.core.outcome_keeping import Forgotten
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import Caller, Desk, Known
 from stravinsky_rollback_mcp.service.keeping import draft_about
+from stravinsky_rollback_mcp.service.latest import let_go
 from stravinsky_rollback_mcp.service.retention import in_use, stored_backups, within_undo
 from stravinsky_rollback_mcp.service.stored import not_found, recorded, recorded_digests
 
@@ -37,6 +38,7 @@ def forget(desk: Desk, caller: Caller, version: str, agreed: frozenset[str] | No
             sha256 = None if record is None else recorded(record, "manifest_sha256")
             details = {} if sha256 is None else {"manifest_sha256": sha256}
             desk.record(draft_about(desk, caller, record, EventType.FORGOTTEN, name, details))
+            let_go(desk, name)
             (desk.quarantine if name in known.quarantined else desk.store).remove(name)
         return replace(outcome, audit=desk.audit.anchor())
 

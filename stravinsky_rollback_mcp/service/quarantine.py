@@ -8,6 +8,7 @@ from stravinsky_rollback_mcp.core.codec.quarantine import Quarantined
 from stravinsky_rollback_mcp.core.model import AuditDraft, EventStatus, EventType
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import Caller, Desk, Known
+from stravinsky_rollback_mcp.service.latest import let_go
 from stravinsky_rollback_mcp.service.stored import open_authentic
 
 # What is wrong with the bytes of a backup; a newer format, or a file that may not be read, says nothing of them.
@@ -73,6 +74,7 @@ def put_aside(desk: Desk, caller: Caller, known: Known, version: str, problems: 
             details={"problems": [desk.told(problem) for problem in problems]},
         )
     )
+    let_go(desk, version)
     found = Quarantined(version=version, quarantined_at=desk.now(), problems=problems)
     desk.quarantine.take(f"{desk.store.backups}/{version}", found)
 

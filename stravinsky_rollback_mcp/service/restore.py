@@ -16,22 +16,23 @@ from stravinsky_rollback_mcp.core.model import (
     EventType,
     Scope,
     Severity,
-    TargetState,
 )
-from stravinsky_rollback_mcp.core.names import capped, leads_out, shown
-from stravinsky_rollback_mcp.core.outcome import Restored, Undone
+from stravinsky_rollback_mcp.core.names import capped
+from stravinsky_rollback_mcp.core.outcome import Restored
 from stravinsky_rollback_mcp.core.plan import Plan
 from stravinsky_rollback_mcp.disk import archive
 from stravinsky_rollback_mcp.disk.execute import Order
 from stravinsky_rollback_mcp.disk.place import Place
 from stravinsky_rollback_mcp.errors import Code, RollbackError
-from stravinsky_rollback_mcp.service.backup import Wish, make_backup, record_drift, write_latest
+from stravinsky_rollback_mcp.service.backup import Wish, make_backup, record_drift
 from stravinsky_rollback_mcp.service.desk import Caller, Desk, digests_of, state_of
 from stravinsky_rollback_mcp.service.intent import Intent, intend_rollback, intend_walk
+from stravinsky_rollback_mcp.service.latest import write_latest
 from stravinsky_rollback_mcp.service.look import Look, gather
 from stravinsky_rollback_mcp.service.quarantine import DAMAGE, put_aside_damaged
 from stravinsky_rollback_mcp.service.recover import Lost, intend_recovery
-from stravinsky_rollback_mcp.service.stored import held_pairs, matching_version, open_authentic, recorded
+from stravinsky_rollback_mcp.service.report import report
+from stravinsky_rollback_mcp.service.stored import held_pairs, matching_version, open_authentic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +93,7 @@ def restore(
     started = time.monotonic()
     if consent.dry_run:
         look = gather(desk)
-        return _report(desk, look, intend(look), started)
+        return report(desk, look, intend(look), started)
     with desk.writing(caller) as notices:
         look = gather(desk)
         with _putting_aside(desk, caller, look, (version,)):
@@ -100,7 +101,7 @@ def restore(
         intent = replace(intent, notices=(*notices, *intent.notices))
         _require_consent(intent, consent)
         if not intent.plan.changes:
-            return _report(desk, look, intent, started)
+            return report(desk, look, intent, started)
         planning.require_separate(
             {step.target.id: look.places[step.target.id].resolved for step in intent.plan.changes}
         )
@@ -223,7 +224,7 @@ def _apply(desk: Desk, caller: Caller, look: Look, intent: Intent, started: floa
         intent = replace(intent, notices=(*intent.notices, notice))
     bare = capped([f"{desk.shown(path)}: its file system does not hold extended attributes." for path in done.bare])
     intent = replace(intent, notices=(*intent.notices, *bare))
-    return _report(desk, look, intent, started, safety=safety, atomicity=done.atomicity)
+    return report(desk, look, intent, started, safety=safety, atomicity=done.atomicity)
 
 
 def _safety_backup(desk: Desk, caller: Caller, look: Look, operation: EventType) -> str:
@@ -289,112 +290,3 @@ def _resulting_path(
         return place.resolved
     absent = f"{place.resolved}.stravinsky-absent"
     return absent if after[target_id] == ABSENT.digest else slots.get(target_id, place.resolved)
-
-
-# -- telling --------------------------------------------------------------------------------------------------------
-
-
-def _report(
-    desk: Desk,
-    look: Look,
-    intent: Intent,
-    started: float,
-    *,
-    safety: str | None = None,
-    atomicity: Mapping[str, str] | None = None,
-) -> Restored:
-    plan = intent.plan
-    changes = tuple(
-        planning.change(step, desk.view.home, (atomicity or {}).get(step.target.id))
-        for step in plan.steps
-        if step.is_change or step.live.state is TargetState.PRESENT
-    )
-    applied = atomicity is not None
-    return Restored(
-        summary=_summary(intent, applied=applied),
-        next_step=_next_step(intent, applied=applied),
-        notices=intent.notices,
-        applied=applied,
-        already_at_target=not plan.changes,
-        plan_id=plan.plan_id,
-        from_version=matching_version(desk, look.known, look.digests),
-        to_version=intent.to_version,
-        safety_backup=safety,
-        changes=changes,
-        security_changes=plan.security_changes,
-        findings=intent.findings,
-        warnings=_restore_warnings(desk, look, plan),
-        duration_ms=round((time.monotonic() - started) * 1000),
-        audit=desk.audit.anchor(),
-        undo="Call `undo`, or type `stravinsky-rollback undo`." if applied else "",
-        undone=intent.undone,
-    )
-
-
-def _summary(intent: Intent, *, applied: bool) -> str:
-    plan = intent.plan
-    if not plan.changes:
-        return "Everything is already as it was asked to be; nothing was changed."
-    names = ", ".join(
-        f"{'' if step.content is None else 'keys of '}{step.target.scope} {step.target.component}"
-        for step in plan.changes
-    )
-    done = "Restored" if applied else "Would restore"
-    if intent.undone is None:
-        return f"{done} {names} to {intent.goal}."
-    verb = {EventType.UNDO: "takes back", EventType.REDO: "brings again"}[plan.operation]
-    further = " Nothing further could be undone then."
-    if intent.next_undo is not None:
-        further = f" The next undo would take back {_told(intent.next_undo)}."
-    return f"{done} {names}: this {verb} {_told(intent.undone)}.{further}"
-
-
-def _told(undone: Undone) -> str:
-    what = undone.operation.lower().removeprefix("manual_").removesuffix("_success").replace("_", " ")
-    place = "" if undone.project is None else f", made from {undone.project}"
-    return f"the {what} of {undone.at}{place}"
-
-
-def _next_step(intent: Intent, *, applied: bool) -> str:
-    if not intent.plan.changes:
-        return ""
-    if applied:
-        return "Check that what was missing works again; `undo` takes this back."
-    if intent.plan.security_changes:
-        return "Show security_changes to the person; if they agree, call again with plan_id and accept."
-    return "To do exactly this, call again without dry_run and with this plan_id."
-
-
-def _restore_warnings(desk: Desk, look: Look, plan: Plan) -> tuple[str, ...]:
-    lines = [
-        f"{desk.shown_target(step.target)}/{shown(name, '')} stays: settings that are not restored still name it."
-        for step in plan.steps
-        for name in step.stays
-    ]
-    lines.extend(
-        f"No chain vouches for what backup {version} held before the audit was begun anew."
-        for version in sorted({step.version for step in plan.changes if step.from_backup})
-        if version in look.known.backups and recorded(look.known.backups[version], "unanchored") is True
-    )
-    for step in plan.changes:
-        path = desk.shown_target(step.target)
-        lines.extend(
-            f"{path}/{shown(item.path, '')} ({item.reason}) is in no backup and stays as it is."
-            for item in step.carried
-        )
-        lines.extend(
-            f"{path}/{shown(entry.path, '')} is a link that leads outside; what lies there is not restored."
-            for entry in step.desired.entries
-            if entry.link and leads_out(entry.path, entry.link)
-        )
-        replaced = {entry.path for entry in step.live.entries} - {entry.path for entry in step.kept}
-        lines.extend(
-            f"{_joined(path, name)} has another name (hard link), which keeps what it holds."
-            for name in look.seen[step.target.id].hard_linked
-            if name in replaced
-        )
-    return capped(lines)
-
-
-def _joined(path: str, name: str) -> str:
-    return f"{path}/{shown(name, '')}" if name else path

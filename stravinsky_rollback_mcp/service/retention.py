@@ -20,6 +20,7 @@ from stravinsky_rollback_mcp.core.policy import BackupPolicy
 from stravinsky_rollback_mcp.core.retention import UNDO_STEPS, Decision, Held, Owner, Reason, Stored, Verdict
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import Caller, Desk, Known
+from stravinsky_rollback_mcp.service.latest import let_go
 from stravinsky_rollback_mcp.service.quarantine import put_aside_damaged
 from stravinsky_rollback_mcp.service.stored import recorded, recorded_digests
 
@@ -185,6 +186,7 @@ def remove(desk: Desk, caller: Caller, known: Known, decision: Decision) -> None
     """Remove one backup as decided. The audit hears of it first: a crash may leave a record, never a silent gap."""
     draft = _pruned(caller, known.backups[decision.version], decision)
     desk.record(draft)
+    let_go(desk, decision.version)
     try:
         desk.store.remove(decision.version)
     except RollbackError as error:

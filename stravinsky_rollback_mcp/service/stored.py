@@ -43,11 +43,20 @@ def backups_of_view(desk: Desk, known: Known) -> list[tuple[str, AuditRecord]]:
 def matching_version(desk: Desk, known: Known, digests: Mapping[str, str]) -> str | None:
     """The backup of this view that holds exactly this state: the newest that a person named, else the newest."""
     wanted = {target: digest for target, digest in digests.items() if digest}
+    return version_holding(known.backups, desk.view.user_root, desk.view.project, wanted)
+
+
+def version_holding(
+    backups: Mapping[str, AuditRecord], user_root: str, project: str | None, digests: Mapping[str, str]
+) -> str | None:
+    """As ``matching_version``, among these backups and of any view."""
     matching = [
-        (version, record) for version, record in backups_of_view(desk, known) if recorded(record, "digests") == wanted
+        (recorded(record, "kind") == BackupKind.MANUAL, record.seq, version)
+        for version, record in backups.items()
+        if recorded(record, "digests") == digests
+        and (record.draft.user_root, record.draft.project) == (user_root, project)
     ]
-    named = [version for version, record in matching if recorded(record, "kind") == BackupKind.MANUAL]
-    return next(iter(named or [version for version, _ in matching]), None)
+    return max(matching)[2] if matching else None
 
 
 def recorded(record: AuditRecord, key: str) -> object:

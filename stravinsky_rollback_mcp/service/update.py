@@ -25,9 +25,10 @@ from stravinsky_rollback_mcp.core.times import seconds_between
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.aftermath import Verdict, judge, lost_files
-from stravinsky_rollback_mcp.service.backup import Wish, make_backup, require_free, write_latest
+from stravinsky_rollback_mcp.service.backup import Wish, make_backup, require_free
 from stravinsky_rollback_mcp.service.checks import check_live
 from stravinsky_rollback_mcp.service.desk import Caller, Desk, digests_of, state_of
+from stravinsky_rollback_mcp.service.latest import write_latest
 from stravinsky_rollback_mcp.service.look import Look, gather
 from stravinsky_rollback_mcp.service.restore import Consent, roll_back_automatically
 from stravinsky_rollback_mcp.service.stored import describe, matching_version, open_authentic, recorded_digests
