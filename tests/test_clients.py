@@ -7,6 +7,7 @@ reaches the network once installed; Claude Code runs in a network namespace of i
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from typing import cast
 
 import pytest
 from support import clients
+from support.attacker import records_of
 from support.clients import Done, Json
 from support.config import realistic
 from support.tree import Snapshot, snapshot
@@ -333,10 +335,10 @@ def registered(claude: ClaudeCode) -> ClaudeCode:
     return claude
 
 
-def readme_block(name: str) -> str:
-    """The shell commands below a marker of the README."""
+def readme_block(name: str, language: str = "sh") -> str:
+    """What is fenced below a marker of the README."""
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    found = re.search(rf"<!-- {name} -->\n```sh\n(.*?)```", text, re.DOTALL)
+    found = re.search(rf"<!-- {name} -->\n```{language}\n(.*?)```", text, re.DOTALL)
     assert found, f"README.md has no block {name}"
     return found[1]
 
@@ -505,6 +507,31 @@ def test_undo_takes_back_what_the_model_itself_wrote(registered: ClaudeCode) -> 
     assert json.loads(listed)["total"] == 1
     assert json.loads(undone)["undone"]["operation"] == "edit"
     assert configuration(registered) == before
+
+
+def test_its_own_hooks_keep_what_the_model_writes_between_calls(registered: ClaudeCode) -> None:
+    """The README's settings, word for word but for the path: what a call has written is kept before the next one."""
+    twin = shlex.join([sys.executable, "-c", "from stravinsky_rollback_mcp.cli import main; main()", "hook"])
+    block = readme_block("hook-settings", "json")
+    hooks = json.loads(block.replace("stravinsky-rollback hook", json.dumps(twin)[1:-1]))
+    guard = registered.home / ".claude" / "hooks" / "guard_bash.py"
+    requests = registered.session(
+        {"tool": "Read", "input": {"file_path": str(guard)}},
+        {"tool": "Write", "input": {"file_path": str(guard), "content": "first = 1\n"}},
+        {"tool": "Write", "input": {"file_path": str(guard), "content": "second = 2\n"}},
+        options=("--dangerously-skip-permissions", "--settings", json.dumps(hooks)),
+    )
+    assert "updated" in results_in(requests[-1])[-1]
+    made = [record.draft for record in records_of(registered.home) if record.draft.actor.kind == "hook"]
+    assert [(draft.event_type, draft.actor.name, draft.actor.tool) for draft in made if draft.version][-2:] == [
+        ("BACKUP_CREATED", "PreToolUse", "Write"),
+        ("BACKUP_CREATED", "Stop", ""),
+    ]
+    assert all(draft.actor.session_id for draft in made)
+    undo = [sys.executable, "-c", "from stravinsky_rollback_mcp.cli import main; main()", "undo", "--yes"]
+    undone = clients.run(undo, home=registered.home, cwd=registered.project)
+    assert undone.status == 0, undone
+    assert guard.read_text(encoding="utf-8") == "first = 1\n"
 
 
 # --- how clients leave ---------------------------------------------------------------------------------------------

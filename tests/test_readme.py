@@ -1,5 +1,6 @@
 """Every command that the README shows is run here, as it is written there."""
 
+import json
 import os
 import re
 import shlex
@@ -18,9 +19,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
-def _block(mark: str) -> str:
-    """The fenced commands that directly follow a mark."""
-    found = re.search(rf"<!-- {mark} -->\n```sh\n(.*?)```", README, re.DOTALL)
+def _block(mark: str, language: str = "sh") -> str:
+    """What is fenced directly after a mark."""
+    found = re.search(rf"<!-- {mark} -->\n```{language}\n(.*?)```", README, re.DOTALL)
     assert found is not None, f"README.md has no block marked {mark}"
     return found[1]
 
@@ -54,6 +55,20 @@ def test_every_terminal_command_of_the_readme_works_in_the_order_shown(home: Pat
         if place == 0:
             hook.write_text("# broken by an installer\n", encoding="utf-8")
     assert hook.read_bytes() == before
+
+
+@pytest.mark.parametrize("source", ["readme", "example"])
+def test_the_hooks_that_are_advised_are_as_claude_code_reads_them(home: Path, project: Path, source: str) -> None:
+    """The settings of the README and of the example pass this program's own check, on a machine that has it."""
+    shown = _block("hook-settings", "json")
+    example = (REPOSITORY / "examples/project/.claude/settings.json").read_text(encoding="utf-8")
+    user, _ = realistic(home, project)
+    command = f"{shlex.quote(sys.executable)} -m stravinsky_rollback_mcp.cli hook"
+    text = (shown if source == "readme" else example).replace("stravinsky-rollback hook", json.dumps(command)[1:-1])
+    (user / "settings.json").write_text(text, encoding="utf-8")
+    assert text.count(json.dumps(command)[1:-1]) >= 3
+    checked = json.loads(CliRunner().invoke(main, ["check", "--json"]).stdout)
+    assert [found for found in checked["findings"] if found["path"].endswith("~/.claude/settings.json")] == []
 
 
 def test_the_readme_shows_every_command_that_there_is() -> None:

@@ -15,6 +15,7 @@ from stravinsky_rollback_mcp.cli import (
     compare,
     configuration,
     demo,
+    hook,
     recovery,
     rollback,
     serve,
@@ -64,6 +65,7 @@ for _command in (
     status.status,
     adopt.adopt,
     configuration.config,
+    hook.hook,
     demo.demo,
     serve.serve,
 ):

@@ -161,7 +161,7 @@ class Terminal:
         """Wait for the request; a person who waits longer than a moment sees that something is being done."""
         import anyio
 
-        if self.options.as_json or self.options.is_quiet or not _is_terminal(sys.stderr):
+        if self.options.as_json or self.options.is_quiet or not is_terminal(sys.stderr):
             return await request()
         failure: Exception | None = None
         outcome: list[Outcome] = []
@@ -189,7 +189,7 @@ class Terminal:
     @property
     def can_ask(self) -> bool:
         """Whether a person sits at the other end of standard input."""
-        return _is_terminal(sys.stdin)
+        return is_terminal(sys.stdin)
 
     def confirms(self, question: str) -> bool:
         """The person's answer; no answer is no."""
@@ -278,7 +278,7 @@ class Terminal:
         return console
 
 
-def _is_terminal(stream: TextIO | None) -> bool:
+def is_terminal(stream: TextIO | None) -> bool:
     """Whether a person is there; a stream that was closed before we began is None."""
     return stream is not None and stream.isatty()
 

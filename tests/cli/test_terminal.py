@@ -43,7 +43,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
         *("recovery file", "recovery directory", "recovery version", "recovery emergency", "recovery resume"),
         *("update begin", "update finish", "update run"),
         *("undo", "redo", "unlock", "check", "status", "compare", "audit log", "audit verify", "audit export"),
-        *("demo", "serve"),
+        *("hook", "demo", "serve"),
     }
 
 
