@@ -17,6 +17,11 @@ _FILE, _FOLDER, _LONG = b"0", b"5", b"L"
 # Long names, long link names and PAX records: readers take the whole content of these into memory at once.
 _SPOKEN_OF_THE_NEXT = (_LONG, b"K", b"x", b"g", b"X")
 _NAME_BYTES = 100
+# What is the same in every header: owner and group, time, and all after the type.
+_OWNERS = b"0000000\0" * 2
+_TIME = b"00000000000\0"
+_REST = (b"\0" * 100 + b"ustar  \0").ljust(355, b"\0")
+_SUM_OF_THE_REST = sum(_OWNERS + _TIME + b" " * 8 + _REST)
 _CHECKSUM = slice(148, 156)
 # Mode, owner and group, time, and the owner's names: the manifest has what counts of these.
 _IGNORED = (slice(100, 124), slice(136, 148), slice(265, 329))
@@ -53,17 +58,21 @@ def header(name: bytes, mode: int, size_bytes: int, *, folder: bool) -> bytes:
     blocks = b""
     if len(name) > _NAME_BYTES:
         content = name + b"\0"
-        blocks = _block(_LONG_NAME, 0, len(content), _LONG) + content + padding(len(content))
-    return blocks + _block(name[:_NAME_BYTES], mode, size_bytes, _FOLDER if folder else _FILE)
+        blocks = _block(_LONG_NAME, b"0000000\0", len(content), _LONG) + content + padding(len(content))
+    return blocks + _block(name[:_NAME_BYTES], b"%07o\0" % mode, size_bytes, _FOLDER if folder else _FILE)
 
 
-def _block(name: bytes, mode: int, size_bytes: int, kind: bytes) -> bytes:
-    # name, mode, uid, gid, size, mtime, checksum (as spaces), type, link name, magic and version, rest
+def header_bytes(name: bytes, *, folder: bool) -> int:
+    """How many bytes the header of one member has."""
+    long_bytes = len(name) + folder + 1 if len(name) + folder > _NAME_BYTES else 0
+    return BLOCK if not long_bytes else 2 * BLOCK + long_bytes + -long_bytes % BLOCK
+
+
+def _block(name: bytes, mode: bytes, size_bytes: int, kind: bytes) -> bytes:
+    # name, mode, uid, gid, size, mtime, checksum (of all, itself taken as spaces), type, link name, magic and version
     size = b"%011o\0" % size_bytes if size_bytes < 1 << 33 else b"\x80\0\0\0" + size_bytes.to_bytes(8, "big")
-    head = name.ljust(_NAME_BYTES, b"\0") + b"%07o\0" % mode + b"0000000\0" * 2 + size + b"00000000000\0"
-    tail = kind + b"\0" * 100 + b"ustar  \0"
-    total = sum(head) + 8 * 0x20 + sum(tail)
-    return (head + b"%06o\0 " % total + tail).ljust(BLOCK, b"\0")
+    total = sum(name) + sum(mode) + sum(size) + kind[0] + _SUM_OF_THE_REST
+    return b"%b%b%b%b%b%06o\0 %b%b" % (name.ljust(_NAME_BYTES, b"\0"), mode, _OWNERS, size, _TIME, total, kind, _REST)
 
 
 def parse(block: bytes) -> Member | None:
@@ -84,15 +93,18 @@ def parse(block: bytes) -> Member | None:
         )
     if kind not in (_FILE, _FOLDER, _LONG):
         raise unsafe("a member that is neither a file nor a folder")
-    if b"\0" in name or any(block[157:257]):
+    if b"\0" in name or block[157:257].strip(b"\0"):
         raise unsafe("a member with a link name or a broken name")
     if kind == _LONG and (name != _LONG_NAME or not size_bytes):
         raise unsafe("a long name that is none")
     if kind == _FOLDER and size_bytes:
         raise unsafe("a folder with content")
+    expected = _block(name, block[100:108], size_bytes, kind)
+    if block == expected:
+        return Member(name=name, type=kind, size_bytes=size_bytes)
     if block[_CHECKSUM] != b"%06o\0 " % (sum(block[:148]) + 8 * 0x20 + sum(block[156:])):
         raise unsafe("a header with a wrong checksum")
-    if _comparable(block) != _comparable(_block(name, 0, size_bytes, kind)):
+    if _comparable(block) != _comparable(expected):
         raise unsafe("a header with a name prefix or other fields that are not used here")
     return Member(name=name, type=kind, size_bytes=size_bytes)
 

@@ -315,8 +315,8 @@ def _unpacked_bytes(stored: StoredTarget) -> int:
     for entry in stored.tree.entries:
         if entry.path and entry.type is not EntryType.SYMLINK:
             is_folder = entry.type is EntryType.DIRECTORY
-            total += len(tar.header(name_bytes(entry.path), 0, entry.size_bytes, folder=is_folder))
-            total += entry.size_bytes + len(tar.padding(entry.size_bytes))
+            total += tar.header_bytes(name_bytes(entry.path), folder=is_folder)
+            total += entry.size_bytes + -entry.size_bytes % tar.BLOCK
     return total
 
 

@@ -103,13 +103,16 @@ def test_every_file_header_is_read_as_it_was_written(name: bytes, mode: int, siz
     """parse(header(x)) == x for any name bytes and size, 8 GiB and more included (design)."""
     blocks = tar.header(name, mode, size_bytes, folder=False)
     assert len(blocks) % tar.BLOCK == 0
+    assert len(blocks) == tar.header_bytes(name, folder=False)
     assert announced(blocks) == tar.Member(name=name, type=b"0", size_bytes=size_bytes)
 
 
 @given(name=names, mode=st.integers(0, 0o777))
 def test_every_folder_header_is_read_as_it_was_written(name: bytes, mode: int) -> None:
     """A folder's name ends in a slash in the archive, as tar has it."""
-    member = announced(tar.header(name, mode, 0, folder=True))
+    blocks = tar.header(name, mode, 0, folder=True)
+    member = announced(blocks)
+    assert len(blocks) == tar.header_bytes(name, folder=True)
     assert member.is_folder
     assert (member.name, member.size_bytes) == (name + b"/", 0)
 
@@ -298,7 +301,7 @@ def test_a_header_is_ours_or_refused(data: st.DataObject) -> None:
     if not refused_somehow(hostile):
         member = tar.parse(hostile)
         assert member is not None
-        assert tar._block(member.name, 0o644, member.size_bytes, member.type) == without_owner(hostile)
+        assert tar._block(member.name, b"0000644\0", member.size_bytes, member.type) == without_owner(hostile)
 
 
 @given(block=st.binary(min_size=tar.BLOCK, max_size=tar.BLOCK))

@@ -7,6 +7,7 @@ from stravinsky_rollback_mcp.core.codec.text import name_bytes
 from stravinsky_rollback_mcp.core.model import Entry, EntryType, Skipped, TargetState, Tree
 
 _LETTERS = {EntryType.FILE: b"f", EntryType.DIRECTORY: b"d", EntryType.SYMLINK: b"l"}
+_EMPTY = b"\0" * 8
 
 
 def sort_key(path: str) -> bytes:
@@ -15,7 +16,7 @@ def sort_key(path: str) -> bytes:
 
 
 def _field(content: bytes) -> bytes:
-    return len(content).to_bytes(8, "big") + content
+    return len(content).to_bytes(8, "big") + content if content else _EMPTY
 
 
 def tree_digest(entries: Iterable[Entry]) -> str:
@@ -28,11 +29,13 @@ def tree_digest(entries: Iterable[Entry]) -> str:
     digest = hashlib.sha256(b"tree 1\n")
     for entry in sorted(entries, key=lambda entry: sort_key(entry.path)):
         mode = 0 if entry.type is EntryType.SYMLINK else entry.mode
-        digest.update(_LETTERS[entry.type])
-        digest.update(_field(name_bytes(entry.path)))
-        digest.update(_field(mode.to_bytes(2, "big")))
-        digest.update(_field(name_bytes(entry.link)))
-        digest.update(_field(bytes.fromhex(entry.sha256)))
+        digest.update(
+            _LETTERS[entry.type]
+            + _field(name_bytes(entry.path))
+            + _field(mode.to_bytes(2, "big"))
+            + _field(name_bytes(entry.link))
+            + _field(bytes.fromhex(entry.sha256))
+        )
     return digest.hexdigest()
 
 
