@@ -9,10 +9,11 @@ The way through the house, in one direction only::
              ``names``, ``times``, ``tar``, ``codec`` (every format on disk, both ways), ``settings``, ``scripts`` and
              ``invocations`` (what Claude Code would read and run), ``checks`` (what is wrong with it), ``diff``,
              ``keypaths``, ``selection``, ``selectors``, ``pointer`` and ``splice`` (one key of a file), ``plan``,
-             ``history`` (undo and redo), ``adoption`` (of a project that moved), ``retention`` (what may go),
-             ``aftermath`` (what an update did), ``carry`` (what a rotated log takes over), ``security_changes`` (what
-             asks first), ``masking`` (what may be told of a text), ``masked_lines``, ``unified`` and ``comparison`` (a
-             diff without secrets), ``outcome`` and ``outcome_keeping`` (what the use cases return)
+             ``onset`` (when a change holds in a session), ``history`` (undo and redo), ``adoption`` (of a project that
+             moved), ``retention`` (what may go), ``aftermath`` (what an update did), ``carry`` (what a rotated log
+             takes over), ``security_changes`` (what asks first), ``masking`` (what may be told of a text),
+             ``masked_lines``, ``unified`` and ``comparison`` (a diff without secrets), ``outcome`` and
+             ``outcome_keeping`` (what the use cases return)
 ``disk``     synchronous I/O: ``atomic`` (the only writer), ``lock``, ``place`` and ``scan`` (live targets) with
              ``attributes``, ``content``, ``peek``, ``memory`` and ``stillness``, ``git`` (where HEAD stands),
              ``archive`` and ``compression``, ``store`` (backups) and ``ground`` (where it may lie), ``quarantine``,

@@ -159,7 +159,7 @@ def restored_in_short(console: Console, answer: RestoreResult) -> None:
 def _restored(console: Console, answer: RestoreResult) -> None:
     if answer.safety_backup is not None:
         line(console, f"What was live before is in backup {answer.safety_backup}.")
-    next_step(console, "Check that what was missing works again; `stravinsky-rollback undo` takes this back.")
+    next_step(console, answer.next_step)
 
 
 def _plan(console: Console, answer: RestoreResult) -> None:
@@ -181,13 +181,13 @@ def changes(console: Console, answer: RestoreResult) -> None:
 
 
 def change_heading(change: Change) -> Text:
-    """Where, what, and how many paths."""
+    """Where, what, how many paths, and when it takes effect."""
     heading = Text().append(inert(change.path), style="bold").append(f"  {change.action}", style="cyan")
     totals = _totals(change)
     for sign, name, style in _SIGNS:
         if totals[name]:
             heading.append(f"  {sign}{totals[name]}", style=style)
-    return heading
+    return heading.append(f"  takes effect {_EFFECT.get(change.takes_effect, change.takes_effect)}", style="dim")
 
 
 def _totals(change: Change) -> dict[str, int]:
@@ -197,9 +197,7 @@ def _totals(change: Change) -> dict[str, int]:
 def _change(console: Console, change: Change) -> None:
     totals = _totals(change)
     console.print()
-    heading = change_heading(change)
-    heading.append(f"  takes effect {_EFFECT.get(change.takes_effect, change.takes_effect)}", style="dim")
-    paragraph(console, heading)
+    paragraph(console, change_heading(change))
     for sign, name, style in _SIGNS:
         paths: list[str] = getattr(change, name)
         # A file is one line already; of a folder the paths below it matter.

@@ -32,7 +32,7 @@ def inert(text: str) -> str:
 
 def for_terminal(sentence: str) -> str:
     """A sentence of the service, which speaks of tools, with the commands that do the same."""
-    return _TOOL.sub(lambda found: _TOOLS[found[1]], inert(sentence))
+    return _TOOL.sub(lambda found: _TOOLS[found[1]], inert(sentence)).replace("`undo`", "`stravinsky-rollback undo`")
 
 
 def size(size_bytes: int) -> str:

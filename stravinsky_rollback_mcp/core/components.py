@@ -11,13 +11,15 @@ class Component:
 
     ``user_path`` is relative to the user root, ``project_path`` to the project folder. ``at_git_root`` marks what
     Claude Code (since 2.1.211) reads at the git root of the project instead. ``takes_effect`` says when a running
-    session notices a change. ``is_settings`` marks the files whose keys say which scripts run and what is allowed.
+    session notices a change, and ``shown_by`` which of its commands shows it (of settings both depend on the key, see
+    ``onset``). ``is_settings`` marks the files whose keys say which scripts run and what is allowed.
     ``downloaded`` are paths below it that Claude Code fetches by itself: like excluded folders, in no backup.
     """
 
     name: str
     kind: Kind
     takes_effect: str
+    shown_by: str
     user_path: str = ""
     project_path: str = ""
     at_git_root: bool = False
@@ -25,22 +27,30 @@ class Component:
     downloaded: frozenset[str] = frozenset()
 
 
-def _folder(name: str, takes_effect: str, *, path: str = "", downloaded: frozenset[str] = frozenset()) -> Component:
+def _folder(
+    name: str, takes_effect: str, shown_by: str, *, path: str = "", downloaded: frozenset[str] = frozenset()
+) -> Component:
     """A folder that both scopes have below their root."""
     return Component(
         name=name,
         kind=Kind.DIRECTORY,
         takes_effect=takes_effect,
+        shown_by=shown_by,
         user_path=path or name,
         project_path=f"{_BELOW_ROOT}{path or name}",
         downloaded=downloaded,
     )
 
 
-def _file(name: str, takes_effect: str, *, user_path: str = "", project_path: str = "") -> Component:
+def _file(name: str, takes_effect: str, shown_by: str, *, user_path: str = "", project_path: str = "") -> Component:
     """A file that one scope has, or each at a place of its own."""
     return Component(
-        name=name, kind=Kind.FILE, takes_effect=takes_effect, user_path=user_path, project_path=project_path
+        name=name,
+        kind=Kind.FILE,
+        takes_effect=takes_effect,
+        shown_by=shown_by,
+        user_path=user_path,
+        project_path=project_path,
     )
 
 
@@ -50,25 +60,26 @@ _BELOW_ROOT = ".claude/"
 # not there yet. Memory has three rows, since a scope and a component make the id of one target.
 # Source of places and effects: Claude Code's documentation of settings, memory, skills, hooks, MCP and key bindings.
 COMPONENTS = (
-    _folder("hooks", "now"),
-    _folder("commands", "now"),
-    _folder("agents", "now"),
-    _folder("skills", "now", downloaded=frozenset({"synced"})),
-    _folder("output_styles", "new_session", path="output-styles"),
-    _folder("rules", "new_session"),
-    _folder("workflows", "new_session"),
-    Component(name="themes", kind=Kind.DIRECTORY, takes_effect="new_session", user_path="themes"),
-    _file("memory", "new_session", user_path="CLAUDE.md", project_path=".claude/CLAUDE.md"),
-    _file("root_memory", "new_session", project_path="CLAUDE.md"),
-    _file("local_memory", "new_session", project_path="CLAUDE.local.md"),
-    _file("keybindings", "now", user_path="keybindings.json"),
-    _file("mcp", "new_session", project_path=".mcp.json"),
+    _folder("hooks", "now", "/hooks"),
+    _folder("commands", "now", "/help"),
+    _folder("agents", "now", "/agents"),
+    _folder("skills", "now", "/skills", downloaded=frozenset({"synced"})),
+    _folder("output_styles", "new_session", "/config", path="output-styles"),
+    _folder("rules", "new_session", "/memory"),
+    _folder("workflows", "new_session", "/workflows"),
+    Component(name="themes", kind=Kind.DIRECTORY, takes_effect="new_session", shown_by="/theme", user_path="themes"),
+    _file("memory", "new_session", "/memory", user_path="CLAUDE.md", project_path=".claude/CLAUDE.md"),
+    _file("root_memory", "new_session", "/memory", project_path="CLAUDE.md"),
+    _file("local_memory", "new_session", "/memory", project_path="CLAUDE.local.md"),
+    _file("keybindings", "now", "/keybindings", user_path="keybindings.json"),
+    _file("mcp", "new_session", "/mcp", project_path=".mcp.json"),
     Component(
         name="settings",
         kind=Kind.FILE,
         user_path="settings.json",
         project_path=".claude/settings.json",
         takes_effect="now",
+        shown_by="/status",
         is_settings=True,
     ),
     Component(
@@ -76,6 +87,7 @@ COMPONENTS = (
         kind=Kind.FILE,
         project_path=".claude/settings.local.json",
         takes_effect="now",
+        shown_by="/status",
         at_git_root=True,
         is_settings=True,
     ),

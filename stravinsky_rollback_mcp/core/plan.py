@@ -11,7 +11,6 @@ from itertools import pairwise
 
 from stravinsky_rollback_mcp.core.codec.text import to_json
 from stravinsky_rollback_mcp.core.codec.trees import ABSENT, present
-from stravinsky_rollback_mcp.core.components import BY_NAME
 from stravinsky_rollback_mcp.core.diff import difference
 from stravinsky_rollback_mcp.core.model import (
     Entry,
@@ -26,6 +25,7 @@ from stravinsky_rollback_mcp.core.model import (
     View,
 )
 from stravinsky_rollback_mcp.core.names import shown
+from stravinsky_rollback_mcp.core.onset import Onset, takes_effect
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 MAX_PATHS_SHOWN = 50
@@ -92,10 +92,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All steps of one operation, in the order in which they are made live."""
+    """All steps of one operation, in the order in which they are made live.
+
+    ``onsets`` tell by target id when what changes holds in running sessions.
+    """
 
     operation: EventType
     steps: tuple[Step, ...]
+    onsets: Mapping[str, tuple[Onset, ...]]
     security_changes: tuple[str, ...]
     plan_id: str
 
@@ -263,6 +267,7 @@ def plan(
     view: View,
     arguments: Mapping[str, object],
     security_changes: tuple[str, ...],
+    onsets: Mapping[str, tuple[Onset, ...]],
 ) -> Plan:
     """The plan, with the id that a caller may hand back to have exactly this done.
 
@@ -281,19 +286,19 @@ def plan(
     return Plan(
         operation=operation,
         steps=ordered,
+        onsets=onsets,
         security_changes=security_changes,
         plan_id=hashlib.sha256(to_json(content)).hexdigest()[:32],
     )
 
 
-def change(step: Step, home: str, atomicity: str | None) -> Change:
+def change(step: Step, home: str, onsets: Iterable[Onset], atomicity: str | None) -> Change:
     """What people and models are shown of a step."""
-    return replace(
-        change_between(step.target, step.live, step.desired, home), atomicity=atomicity if step.is_change else None
-    )
+    shown_change = change_between(step.target, step.live, step.desired, home, onsets)
+    return replace(shown_change, atomicity=atomicity if step.is_change else None)
 
 
-def change_between(target: Target, before: Tree, after: Tree, home: str) -> Change:
+def change_between(target: Target, before: Tree, after: Tree, home: str, onsets: Iterable[Onset]) -> Change:
     """What people and models are shown of a target that becomes another one."""
     found = difference(before, after)
     if before.digest == after.digest:
@@ -307,7 +312,7 @@ def change_between(target: Target, before: Tree, after: Tree, home: str) -> Chan
         component=target.component,
         path=shown(target.path, home),
         action=action,
-        takes_effect=BY_NAME[target.component].takes_effect,
+        takes_effect=takes_effect(onsets),
         added=_capped(found.added),
         modified=_capped(found.modified),
         removed=_capped(found.removed),

@@ -41,9 +41,10 @@ def judge(desk: Desk, update: OpenUpdate) -> Verdict:
         look = gather(desk)
         plan = intend_rollback(desk, look, update.backup, (), None).plan
         found = check_live(desk, look)
+        before = check_target(desk, look, plan.steps) if plan.changes else found
         problems = (
             *_lost(desk, look, update, plan),
-            *checks.worse(check_target(desk, look, plan.steps), found),
+            *checks.worse(before, found),
             *_release(desk, update),
         )
     except ChangedWhileReadError as error:

@@ -16,9 +16,10 @@ from stravinsky_rollback_mcp.core.comparison import (
     differing,
     page_of,
 )
-from stravinsky_rollback_mcp.core.components import BY_NAME
+from stravinsky_rollback_mcp.core.components import BY_NAME, is_settings
 from stravinsky_rollback_mcp.core.model import Entry, EntryType, EventType, Target, TargetState, Tree
 from stravinsky_rollback_mcp.core.names import capped
+from stravinsky_rollback_mcp.core.onset import onsets_of
 from stravinsky_rollback_mcp.core.outcome import Compared
 from stravinsky_rollback_mcp.core.plan import Change, change_between
 from stravinsky_rollback_mcp.core.selection import Part, parts_of
@@ -72,7 +73,7 @@ def compare(desk: Desk, version: str | None, other: str | None, path: str | None
     if path is not None:
         pairs = _limited(desk, pairs, path)
     changed = [pair for pair in pairs if pair.old.digest != pair.new.digest]
-    changes = _fitting([change_between(pair.target, pair.old, pair.new, desk.view.home) for pair in changed])
+    changes = _fitting([_change(desk, pair, old, new) for pair in changed])
     items = [item for pair in changed for item in differing(pair.target, pair.old, pair.new)]
     mark = hashlib.sha256(to_json([[pair.target.id, pair.old.digest, pair.new.digest] for pair in pairs])).hexdigest()
     page = _page(desk, items, old, new, _start(cursor, mark[:12]))
@@ -173,6 +174,18 @@ def _limited(desk: Desk, pairs: Sequence[_Pair], path: str) -> list[_Pair]:
         for pair in pairs
         if pair.target.id in wanted
     ]
+
+
+def _change(desk: Desk, pair: _Pair, old: _Side, new: _Side) -> Change:
+    before, after = (_settings(side, pair.target, tree) for side, tree in ((old, pair.old), (new, pair.new)))
+    onsets = onsets_of(pair.target.component, before, after)
+    return change_between(pair.target, pair.old, pair.new, desk.view.home, onsets)
+
+
+def _settings(side: _Side, target: Target, tree: Tree) -> bytes | None:
+    """What a settings file holds; None where there is none that Claude Code could load, and of any other target."""
+    wanted = [(target.id, entry) for entry in tree.entries] if is_settings(target) else []
+    return _contents(side, wanted).get((target.id, ""))
 
 
 # -- the diff -------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from stravinsky_rollback_mcp.core.checks.settings_schema import is_dropped
 from stravinsky_rollback_mcp.core.components import is_settings
 from stravinsky_rollback_mcp.core.history import EDITS, NOTHING_KNOWN
 from stravinsky_rollback_mcp.core.model import EventType, Finding, Scope, TargetState
+from stravinsky_rollback_mcp.core.onset import Onset, onsets_of
 from stravinsky_rollback_mcp.core.outcome import Undone
 from stravinsky_rollback_mcp.core.plan import Plan, Step
 from stravinsky_rollback_mcp.core.security_changes import SettingsChange, security_changes
@@ -139,11 +140,18 @@ def plan_of(
     findings: tuple[Finding, ...],
 ) -> Plan:
     """The plan of some steps; what other projects did after ``since_seq`` is asked about."""
-    lines = security_changes([settings_change(desk, look, step) for step in steps if changes_settings(step)])
+    settings = {step.target.id: settings_change(desk, look, step) for step in steps if changes_settings(step)}
+    lines = security_changes(tuple(settings.values()))
     foreign = _foreign_lines(desk, steps, known, since_seq)
     broken = consent_lines(desk, look, findings)
     asked = (_ALWAYS_ASKED,) if desk.config.policy.safety.require_manual_confirmation_for_rollback else ()
-    return planning.plan(operation, steps, desk.view, arguments, (*lines, *broken, *foreign, *asked))
+    onsets = {step.target.id: _onsets(step, settings.get(step.target.id)) for step in steps}
+    return planning.plan(operation, steps, desk.view, arguments, (*lines, *broken, *foreign, *asked), onsets)
+
+
+def _onsets(step: Step, change: SettingsChange | None) -> tuple[Onset, ...]:
+    before, after = (None, None) if change is None else (change.before, change.after)
+    return onsets_of(step.target.component, before, after)
 
 
 def changes_settings(step: Step) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from stravinsky_rollback_mcp.core import plan as planning
 from stravinsky_rollback_mcp.core.model import EventType, TargetState
 from stravinsky_rollback_mcp.core.names import capped, leads_out, shown
+from stravinsky_rollback_mcp.core.onset import where_to_look
 from stravinsky_rollback_mcp.core.outcome import Restored, Undone
 from stravinsky_rollback_mcp.core.plan import Plan
 from stravinsky_rollback_mcp.service.desk import Desk
@@ -26,7 +27,7 @@ def report(
     """The outcome of a restore, or of a look at one; ``atomicity`` by target id when it was applied."""
     plan = intent.plan
     changes = tuple(
-        planning.change(step, desk.view.home, (atomicity or {}).get(step.target.id))
+        planning.change(step, desk.view.home, plan.onsets[step.target.id], (atomicity or {}).get(step.target.id))
         for step in plan.steps
         if step.is_change or step.live.state is TargetState.PRESENT
     )
@@ -80,7 +81,8 @@ def _next_step(intent: Intent, *, applied: bool) -> str:
     if not intent.plan.changes:
         return ""
     if applied:
-        return "Check that what was missing works again; `undo` takes this back."
+        onsets = [onset for step in intent.plan.changes for onset in intent.plan.onsets[step.target.id]]
+        return f"{where_to_look(onsets)} `undo` takes this back."
     if intent.plan.security_changes:
         return "Show security_changes to the person; if they agree, call again with plan_id and accept."
     return "To do exactly this, call again without dry_run and with this plan_id."

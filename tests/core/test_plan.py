@@ -23,12 +23,14 @@ from stravinsky_rollback_mcp.core.model import (
     TargetState,
     Tree,
 )
+from stravinsky_rollback_mcp.core.onset import Onset
 from stravinsky_rollback_mcp.core.plan import Step
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 HOOKS = Target(scope=Scope.USER, component="hooks", kind=Kind.DIRECTORY, path="/home/u/.claude/hooks")
 SETTINGS = Target(scope=Scope.USER, component="settings", kind=Kind.FILE, path="/home/u/.claude/settings.json")
 VIEW = view_of(home="/home/u", user_root="/home/u/.claude", project="/srv/app", git_root=None)
+AT_ONCE = (Onset(when="now", shown_by="/hooks"),)
 ACTIONS = {"none", "create", "replace", "remove"}
 
 names = st.sampled_from(["a", "b", "a.b", "a-b", "caf\udce9"])
@@ -277,7 +279,7 @@ def plan_id(
     """The id of a plan of one step."""
     made = planning.step(HOOKS, live, "v1", stored(backup), None)
     view = view_of(home="/home/u", user_root="/home/u/.claude", project=project, git_root=None)
-    return planning.plan(operation, [made], view, {"version": version}, lines).plan_id
+    return planning.plan(operation, [made], view, {"version": version}, lines, {}).plan_id
 
 
 def test_a_plan_id_is_of_exactly_one_change_of_exactly_one_state() -> None:
@@ -303,7 +305,7 @@ def test_what_is_shown_of_a_step_is_what_it_does(live: Tree, backup: Tree) -> No
     made = step(live, backup)
     assume(made is not None)
     assert made is not None
-    found = planning.change(made, "/home/u", "exchange")
+    found = planning.change(made, "/home/u", AT_ONCE, "exchange")
     meant = {
         (TargetState.ABSENT, TargetState.PRESENT): "create",
         (TargetState.PRESENT, TargetState.ABSENT): "remove",
@@ -311,7 +313,7 @@ def test_what_is_shown_of_a_step_is_what_it_does(live: Tree, backup: Tree) -> No
     }
     assert found.action == (meant[live.state, made.desired.state] if made.is_change else "none")
     assert found.atomicity == ("exchange" if made.is_change else None)
-    assert found.path == "~/.claude/hooks"
+    assert (found.path, found.takes_effect) == ("~/.claude/hooks", "now")
     assert all(path.isprintable() for path in (*found.added, *found.modified, *found.removed))
     totals = (found.added_total, found.modified_total, found.removed_total)
     assert totals == (len(found.added), len(found.modified), len(found.removed))
@@ -322,7 +324,8 @@ def test_long_lists_are_capped_and_counted() -> None:
     """A result larger than a host accepts helps nobody (threat model, row 88)."""
     top = Entry(path="", type=EntryType.DIRECTORY, mode=0o755)
     many = [Entry(path=f"{i:03}", type=EntryType.SYMLINK, mode=0o777, link="x") for i in range(120)]
-    found = planning.change(planning.step(HOOKS, ABSENT, "v1", stored(present([top, *many])), None), "/home/u", None)
+    made = planning.step(HOOKS, ABSENT, "v1", stored(present([top, *many])), None)
+    found = planning.change(made, "/home/u", AT_ONCE, None)
     assert len(found.added) == planning.MAX_PATHS_SHOWN
     assert found.added_total == 121
 

@@ -46,11 +46,12 @@ def findings(evidence: Evidence) -> tuple[Finding, ...]:
 def worse(before: Iterable[Finding], after: Iterable[Finding]) -> tuple[Finding, ...]:
     """The findings of ``after`` that lock a session, switch off a guard or lose a settings file, and are new.
 
-    Lines do not count: a fault that moved is the same fault.
+    Lines do not count: a fault that moved is the same fault. A file that is lost for another reason was lost before.
     """
     known = {_identity(finding) for finding in before}
     return tuple(finding for finding in after if finding.effect is not Effect.NONE and _identity(finding) not in known)
 
 
 def _identity(finding: Finding) -> tuple[str, str, str, str]:
-    return finding.check, finding.effect, finding.path, finding.message
+    message = "" if finding.effect is Effect.DROPPED else finding.message
+    return finding.check, finding.effect, finding.path, message

@@ -184,16 +184,21 @@ def _judged(evidence: Evidence, file: SettingsText, where: Positions, hook: Hook
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _End:
-    """How a command ends because of a fault; ``off`` is what it means for a guard that does not deny."""
+    """How a command ends because of a fault; ``off`` is what it means for a guard that does not deny.
+
+    ``line`` is where the script stops making sense. It is told with the remedy: a fault that moves is the same fault.
+    """
 
     what: str
     status: int
     off: Effect = Effect.GUARD_OFF
+    line: int | None = None
 
 
 def _consequence(hook: Hook, end: _End, *, is_sure: bool) -> tuple[Severity, str, str, Effect]:
     """What a command that ends like that does to a session, as severity, message, fix and effect."""
-    fix = "mend the script or the command, or bring both back from one backup."
+    where = f" (line {end.line})" if end.line else ""
+    fix = f"mend the script{where} or the command, or bring both back from one backup."
     if end.status == _DENIES and hook.denies and is_sure:
         held = {"PreToolUse": "every tool call that it matches", "UserPromptSubmit": "every prompt"}
         message = f"{end.what}, so it ends with 2, which denies {held.get(hook.event, 'what it should judge')}."
@@ -219,9 +224,8 @@ def _end(evidence: Evidence, runs: Invocation, script: Script) -> _End | None:
     for language in languages_of(runs) if program else (parsed_as(script.shebang),):
         syntax = script.syntax.get(language)
         if syntax is not None and not syntax.is_good:
-            place = f" (line {syntax.line})" if syntax.line else ""
             status = _BROKEN.get(language, _FAILED)
-            return _End(what=f"{name} does not parse{place}", status=status, off=Effect.GUARD_BROKEN)
+            return _End(what=f"{name} does not parse", status=status, off=Effect.GUARD_BROKEN, line=syntax.line)
     return None
 
 

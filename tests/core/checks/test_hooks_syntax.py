@@ -148,3 +148,9 @@ def test_where_is_told_and_no_argument() -> None:
     """The line of the handler, the script's path; an argument may be a secret."""
     (finding,) = found("python3 ~/x --token S3CRET", ABSENT)
     assert (finding.line, "~/x" in finding.message, "S3CRET" in repr(finding)) == (6, True, False)
+
+
+def test_where_a_script_breaks_is_told_with_the_remedy() -> None:
+    """The message names the fault, which is the same wherever in the script it stands."""
+    (finding,) = found("python3 ~/x", replace(GOOD, syntax=BAD))
+    assert ("3" in finding.message, "(line 3)" in finding.fix) == (False, True)

@@ -106,6 +106,13 @@ def test_worse_is_what_weighs_and_is_new() -> None:
     assert worse(before, after) == (finding("b"),)
 
 
+def test_a_file_that_is_lost_is_lost_once() -> None:
+    """Claude Code loads nothing of it before or after, whichever fault is the reason."""
+    before = (finding("a", effect=Effect.DROPPED),)
+    assert worse(before, [finding("b", effect=Effect.DROPPED)]) == ()
+    assert worse((), before) == before
+
+
 def test_the_gravest_come_first_and_each_once() -> None:
     """People read from the top."""
     locked = Locked(scope=Scope.USER, path="x")
