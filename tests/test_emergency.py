@@ -161,3 +161,49 @@ def test_backups_of_another_project_are_not_offered(world: World) -> None:
     with pytest.raises(RollbackError) as refused:
         world.run(world.service(project=elsewhere).emergency(PERSON, consent=LOOK))
     assert refused.value.lines == ()
+
+
+def test_what_is_whole_of_a_backup_in_quarantine_counts_too(world: World) -> None:
+    """Put aside for one damaged archive, its other targets are authenticated like any; it is only read."""
+    damage(world, "v3", "user.hooks.tar.gz")
+    damage(world, "v2", "project.hooks.tar.gz")
+    damage(world, "v1", "user.commands.tar.gz")
+    for version in ("v3", "v2", "v1"):
+        with pytest.raises(RollbackError):
+            world.run(world.service().rollback_to(PERSON, version=version, consent=APPLY))
+    aside = snapshot(world.store / "quarantine")
+    plan = world.run(world.service().emergency(PERSON, consent=LOOK))
+    assert "v3 is passed over: it is in quarantine." in plan.notices
+    assert "~/.claude/hooks comes from v2, which is in quarantine: this part of it is intact." in plan.notices
+    before = live(world)
+    assert world.run(world.service().emergency(PERSON, consent=APPLY)).applied
+    assert numbers(world) == {
+        "home.hooks": "2",
+        "home.commands": "3",
+        "project.hooks": "3",
+        "project.commands": "3",
+    }
+    assert snapshot(world.store / "quarantine") == aside
+    world.run(world.service().undo(PERSON, consent=APPLY))
+    assert live(world) == before
+    world.run(world.service().redo(PERSON, consent=APPLY))
+    assert numbers(world)["home.hooks"] == "2"
+
+
+def test_a_manifest_that_was_forged_in_quarantine_is_not_believed(world: World) -> None:
+    """The chain has the last word there too; and another project's stay another project's, by hand as well."""
+    for version in ("v3", "v2", "v1"):
+        damage(world, version, "user.hooks.tar.gz")
+        with pytest.raises(RollbackError):
+            world.run(world.service().rollback_to(PERSON, version=version, consent=APPLY))
+        manifest = world.store / "quarantine" / version / "manifest.json"
+        manifest.write_bytes(manifest.read_bytes().replace(b'"note": ""', b'"note": "x"'))
+    with pytest.raises(RollbackError) as refused:
+        world.run(world.service().emergency(PERSON, consent=APPLY))
+    assert refused.value.code is Code.NEEDS_ATTENTION
+    assert any("/quarantine/v3/user.memory.txt" in line for line in refused.value.lines)
+    elsewhere = world.root / "live" / "elsewhere"
+    (elsewhere / ".claude" / "hooks").mkdir(parents=True)
+    with pytest.raises(RollbackError) as nothing:
+        world.run(world.service(project=elsewhere).emergency(PERSON, consent=LOOK))
+    assert nothing.value.lines == ()

@@ -8,7 +8,7 @@ from stravinsky_rollback_mcp.core.codec.quarantine import Quarantined
 from stravinsky_rollback_mcp.core.names import is_version
 from stravinsky_rollback_mcp.disk.atomic import PRIVATE_FILE, Files
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, read_file
-from stravinsky_rollback_mcp.disk.store import names_in, pieces_in
+from stravinsky_rollback_mcp.disk.store import MANIFEST, Opened, names_in, open_manifest, pieces_in
 from stravinsky_rollback_mcp.errors import RollbackError
 
 PROBLEM = "problem.json"
@@ -24,6 +24,10 @@ class Quarantine:
     def versions(self) -> tuple[str, ...]:
         """The names of all backups that were put aside, sorted."""
         return tuple(sorted(name for name in names_in(self.folder) if is_version(name)))
+
+    def read(self, version: str) -> Opened:
+        """The manifest of a backup that was put aside, of the right form but not yet authenticated."""
+        return open_manifest(f"{self.folder}/{version}/{MANIFEST}", version)
 
     def take(self, source: str, found: Quarantined) -> None:
         """Move the backup's folder here in one step, durably; then note the problem, which may get lost in a crash."""

@@ -29,7 +29,7 @@ def remains(*folders: str) -> tuple[Remains, ...]:
     for folder in folders:
         for version in filter(is_version, _names(folder)):
             for name in _names(f"{folder}/{version}"):
-                target_id = name.removesuffix(".tar.gz").removesuffix(".json")
+                target_id = name.removesuffix(".tar.gz").removesuffix(".json").removesuffix(".txt")
                 if target_id.count(".") == 1:
                     found.extend(_remains(version, target_id, f"{folder}/{version}/{name}"))
     return tuple(sorted(found, key=lambda item: item.mtime_ns, reverse=True))

@@ -72,6 +72,27 @@ def pieces_in(folder: str) -> dict[tuple[int, int], int]:
     return found
 
 
+def open_manifest(path: str, version: str) -> Opened:
+    """The manifest of a backup at a path. Raises what ``Store.read`` raises, but for ``not_found``."""
+    try:
+        content = read_file(path, manifest_codec.MAX_BYTES)
+    except ChangedWhileReadError as error:
+        raise RollbackError(
+            Code.MANIFEST_INVALID, f"the manifest of {version} is not a plain file.", "choose another backup."
+        ) from error
+    except RollbackError as error:
+        if error.code is not Code.TOO_LARGE:
+            raise
+        raise RollbackError(Code.MANIFEST_INVALID, error.message, "choose another backup.") from error
+    manifest = manifest_codec.decode(content)
+    if manifest.version != version:
+        raise RollbackError(
+            Code.ARCHIVE_MISMATCH, f"the manifest of {version} is another backup's.", "choose another backup."
+        )
+    stored_bytes = len(content) + sum(target.archive_size_bytes for target in manifest.targets)
+    return Opened(manifest=manifest, sha256=hashlib.sha256(content).hexdigest(), stored_bytes=stored_bytes)
+
+
 class Store:
     """The folders under one root. Writers hold the store's lock; readers need none.
 
@@ -145,32 +166,17 @@ class Store:
 
         Raises ``not_found``, ``manifest_invalid``, ``unsupported_version`` or ``unreadable``.
         """
-        path = f"{self.backups}/{version}/{MANIFEST}"
         if not is_version(version) or not self._is_published(version):
             raise RollbackError(
                 Code.NOT_FOUND, f"there is no backup {version[:64]!a}.", "list_backups shows every version."
             )
-        try:
-            content = read_file(path, manifest_codec.MAX_BYTES)
-        except ChangedWhileReadError as error:
-            raise RollbackError(
-                Code.MANIFEST_INVALID, f"the manifest of {version} is not a plain file.", "choose another backup."
-            ) from error
-        except RollbackError as error:
-            if error.code is not Code.TOO_LARGE:
-                raise
-            raise RollbackError(Code.MANIFEST_INVALID, error.message, "choose another backup.") from error
-        manifest = manifest_codec.decode(content)
-        if manifest.version != version:
-            raise RollbackError(
-                Code.ARCHIVE_MISMATCH, f"the manifest of {version} is another backup's.", "choose another backup."
-            )
-        stored_bytes = len(content) + sum(target.archive_size_bytes for target in manifest.targets)
-        return Opened(manifest=manifest, sha256=hashlib.sha256(content).hexdigest(), stored_bytes=stored_bytes)
+        return open_manifest(f"{self.backups}/{version}/{MANIFEST}", version)
 
     def archive_path(self, version: str, stored: StoredTarget) -> str:
-        """Where the archive of a target lies."""
-        return f"{self.backups}/{version}/{archive_name(stored.id, stored.kind)}"
+        """Where the archive of a target lies: in the backup's folder, or in quarantine when that was put aside."""
+        is_aside = not os.path.lexists(f"{self.backups}/{version}")
+        folder = self.quarantine if is_aside else self.backups
+        return f"{folder}/{version}/{archive_name(stored.id, stored.kind)}"
 
     def is_as_recorded(self, version: str, manifest_sha256: str, archives: Mapping[str, int]) -> bool:
         """Whether the manifest has that digest and each archive that size: all of ``problem`` without decoding."""

@@ -65,6 +65,10 @@ class Known:
     unrecorded: tuple[str, ...] = ()
     quarantined: Mapping[str, AuditRecord | None] = field(default_factory=dict[str, AuditRecord | None])
 
+    def record_of(self, version: str) -> AuditRecord | None:
+        """The record of a backup's creation, put aside or not; None where the chain has none."""
+        return self.backups.get(version) or self.quarantined.get(version)
+
 
 class Desk:
     """One process's working place. Use cases are functions over it; they run in worker threads.

@@ -4,7 +4,7 @@ import shlex
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from stravinsky_rollback_mcp.core.model import EventType, Kind, Manifest, StoredTarget, Target, TargetState
+from stravinsky_rollback_mcp.core.model import AuditRecord, EventType, Kind, Manifest, StoredTarget, Target, TargetState
 from stravinsky_rollback_mcp.core.outcome import Restored
 from stravinsky_rollback_mcp.disk import archive
 from stravinsky_rollback_mcp.disk.salvage import Remains, remains
@@ -19,6 +19,7 @@ from stravinsky_rollback_mcp.service.stored import (
     is_of_view,
     open_authentic,
     read_authentic,
+    read_authentic_aside,
     recorded_digests,
 )
 
@@ -35,7 +36,7 @@ def emergency(desk: Desk, caller: Caller, consent: Consent) -> Restored:
 
 def _intend(desk: Desk, look: Look) -> Intent:
     live = {target: digest for target, digest in look.digests.items() if digest}
-    passed: list[str] = []
+    passed = [f"{version} is passed over: it is in quarantine." for version in _aside(desk, look)]
     same: str | None = None
     for version, record in backups_of_view(desk, look.known):
         problem = _problem(desk, look, version)
@@ -53,6 +54,13 @@ def _intend(desk: Desk, look: Look) -> Intent:
     return _best_of_several(desk, look, tuple(passed))
 
 
+def _aside(desk: Desk, look: Look) -> dict[str, AuditRecord]:
+    """The backups of this view that are in quarantine and that the chain knows, by version, newest first."""
+    found = look.known.quarantined
+    own = {version: record for version, record in found.items() if record is not None and is_of_view(desk, record)}
+    return dict(sorted(own.items(), key=lambda item: item[1].seq, reverse=True))
+
+
 def _problem(desk: Desk, look: Look, version: str) -> str:
     """What is wrong with a backup; empty when it reads back whole."""
     try:
@@ -63,22 +71,28 @@ def _problem(desk: Desk, look: Look, version: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Source:
-    """Where one target comes from: the newest backup whose record of it is intact."""
+    """Where one target comes from: the newest backup whose record of it is intact, be it in quarantine."""
 
     version: str
     seq: int
     stored: StoredTarget
+    is_aside: bool
 
 
 def _best_of_several(desk: Desk, look: Look, passed: tuple[str, ...]) -> Intent:
     sources: dict[str, _Source] = {}
-    for version, record in backups_of_view(desk, look.known):
+    aside = _aside(desk, look)
+    candidates = [*backups_of_view(desk, look.known), *aside.items()]
+    for version, record in sorted(candidates, key=lambda item: item[1].seq, reverse=True):
         with suppress(RollbackError):  # it was named above
-            manifest = read_authentic(desk, look.known, version).manifest
+            read = read_authentic_aside if version in aside else read_authentic
+            manifest = read(desk, look.known, version).manifest
             for target in desk.view.targets:
                 stored = _intact(desk, manifest, target.id)
                 if stored is not None and target.id not in sources:
-                    sources[target.id] = _Source(version=version, seq=record.seq, stored=stored)
+                    sources[target.id] = _Source(
+                        version=version, seq=record.seq, stored=stored, is_aside=version in aside
+                    )
     if not sources:
         raise _by_hand(desk, look)
     recorded = {target_id: (source.version, source.stored) for target_id, source in sources.items()}
@@ -87,7 +101,8 @@ def _best_of_several(desk: Desk, look: Look, passed: tuple[str, ...]) -> Intent:
     versions = {target_id: source.version for target_id, source in sources.items()}
     left = [desk.shown_target(target) for target in desk.view.targets if target.id not in sources]
     notices = [
-        f"{desk.shown_target(target)} comes from {versions[target.id]}."
+        f"{desk.shown_target(target)} comes from {versions[target.id]}"
+        f"{', which is in quarantine: this part of it is intact' if sources[target.id].is_aside else ''}."
         for target in desk.view.targets
         if target.id in sources
     ]
@@ -158,7 +173,7 @@ def _by_hand(desk: Desk, look: Look) -> RollbackError:
 
 def _may_be_of_view(desk: Desk, look: Look, version: str) -> bool:
     """Not when anything readable says that a backup was made elsewhere."""
-    record = look.known.backups.get(version)
+    record = look.known.record_of(version)
     if record is not None:
         return is_of_view(desk, record)
     try:

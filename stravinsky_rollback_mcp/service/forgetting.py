@@ -34,8 +34,8 @@ def forget(desk: Desk, caller: Caller, version: str, agreed: frozenset[str] | No
             )
         outcome = _forgotten(desk, known, versions, notices, applied=True)
         for name in versions:
-            record = known.backups.get(name) or known.quarantined.get(name)
-            sha256 = None if record is None else recorded(record, "manifest_sha256")
+            record = known.record_of(name)
+            sha256 = recorded(record, "manifest_sha256")
             details = {} if sha256 is None else {"manifest_sha256": sha256}
             desk.record(draft_about(desk, caller, record, EventType.FORGOTTEN, name, details))
             let_go(desk, name)
@@ -70,7 +70,7 @@ def _marks(desk: Desk, known: Known, version: str) -> set[Mark]:
             raise not_found(desk, known, version)
         manifest = desk.store.read(version).manifest
     except RollbackError:
-        record = known.backups.get(version) or known.quarantined.get(version)
+        record = known.record_of(version)
         trees = recorded_digests(record).items()
         files = {*desk.store.pieces(version), *desk.quarantine.pieces(version)}
         return {*files, *((target, digest) for target, digest in trees if digest != ABSENT.digest)}
@@ -115,6 +115,6 @@ def _losses(desk: Desk, known: Known, versions: frozenset[str]) -> tuple[str, ..
         for version in sorted(versions)
         if version in known.backups and desk.store.is_pinned(version)
     )
-    if any(known.backups.get(version) or known.quarantined.get(version) for version in versions):
+    if any(known.record_of(version) for version in versions):
         lines.append("the audit keeps the names and notes of these backups, and the digests of what they held")
     return tuple(lines)

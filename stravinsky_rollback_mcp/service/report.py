@@ -97,7 +97,7 @@ def _restore_warnings(desk: Desk, look: Look, plan: Plan) -> tuple[str, ...]:
     lines.extend(
         f"No chain vouches for what backup {version} held before the audit was begun anew."
         for version in sorted({step.version for step in plan.changes if step.from_backup})
-        if version in look.known.backups and recorded(look.known.backups[version], "unanchored") is True
+        if recorded(look.known.record_of(version), "unanchored") is True
     )
     for step in plan.changes:
         path = desk.shown_target(step.target)
