@@ -1,8 +1,9 @@
 """The terminal twin: the same service on the same store, for when MCP or the model is locked out.
 
-``terminal`` is the way of every command: configuration, use case, answer, exit status. ``render``, ``tables`` and
-``words`` are for people; programs say ``--json``. The command modules only say which use case is meant. Whatever is
-slow to import is imported by the command that needs it, so that ``--help`` and shell completion answer at once.
+``terminal`` is the way of every command: configuration, use case, answer, exit status. ``render``, ``tables``,
+``timeline`` and ``words`` are for people; programs say ``--json``. The command modules only say which use case is
+meant. Whatever is slow to import is imported by the command that needs it, so that ``--help`` and shell completion
+answer at once.
 """
 
 import click

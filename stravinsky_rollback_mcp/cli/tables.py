@@ -7,7 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from stravinsky_rollback_mcp.cli.render import grid, headline, line, next_step, notices, paragraph
-from stravinsky_rollback_mcp.cli.words import age, for_terminal, inert, moment, size, targets
+from stravinsky_rollback_mcp.cli.timeline import timeline
+from stravinsky_rollback_mcp.cli.words import age, count, for_terminal, inert, moment, size, targets
 from stravinsky_rollback_mcp.schema import (
     Backup,
     CleanupResult,
@@ -39,6 +40,7 @@ def backups(console: Console, answer: ListBackupsResult) -> None:
     headline(console, answer, answer.current)
     if answer.backups:
         console.print()
+        timeline(console, answer.backups, answer.now)
         rows = [
             (
                 item.version,
@@ -75,7 +77,7 @@ def _below_backup(item: Backup, answer: ListBackupsResult) -> Text:
 
 
 def backup_in_detail(console: Console, answer: VerifyResult) -> None:
-    """One backup and each of its targets."""
+    """One backup and each of its targets; those that were absent are only counted."""
     notices(console, answer)
     for item in answer.backups:
         grid(
@@ -97,10 +99,13 @@ def backup_in_detail(console: Console, answer: VerifyResult) -> None:
                 table.add_column(name, overflow="fold")
             for name in ("State", "Files", "Size", "Digest"):
                 table.add_column(name, no_wrap=True, justify="right" if name in _NUMBERS else "left")
-            for target in item.targets:
+            absent = [target for target in item.targets if target.state == "absent"]
+            for target in (target for target in item.targets if target not in absent):
                 cells = (target.path, target.state, str(target.files), size(target.size_bytes), target.digest[:12])
                 table.add_row(target.scope, *(Text(inert(cell)) for cell in cells))
             console.print(table)
+            if absent:
+                line(console, f"{count(len(absent), 'more target')} did not exist.", "dim")
             console.print()
     _ending(console, answer)
 

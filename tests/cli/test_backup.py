@@ -144,7 +144,9 @@ def test_show_lists_the_targets_of_a_backup(run: Run, configured: tuple[Path, Pa
     assert len(document["backups"][0]["targets"]) == 24
     shown = run("backup", "show", "v1").stdout
     assert "~/.claude/commands" in shown
-    assert "present" in shown
+    assert shown.count("present") == sum(item["state"] == "present" for item in document["backups"][0]["targets"])
+    assert "more targets did not exist" in shown
+    assert "absent" not in shown
 
 
 def test_show_of_what_is_not_there_is_refused(run: Run) -> None:
