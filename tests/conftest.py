@@ -16,12 +16,15 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 from blockbuster import BlockBuster, BlockBusterFunction, BlockingError
 from hypothesis.configuration import set_hypothesis_home_dir
+
+if TYPE_CHECKING:
+    from support.crash import World
 
 # What tests share asserts too, and under `python -O` only asserts that pytest rewrote are checked.
 pytest.register_assert_rewrite("support")
@@ -162,6 +165,15 @@ def isolated(home: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     _touches.clear()
     if touches:
         pytest.fail("the real home was touched, and something hid it: " + "; ".join(touches), pytrace=False)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator["World"]:
+    """A home, a project and a store that can be put back, in memory where there is memory to have."""
+    from support.crash import world_in_memory  # noqa: PLC0415 - few need it, and its asserts are to be rewritten
+
+    with world_in_memory(tmp_path) as made:
+        yield made
 
 
 # --- the event loop ------------------------------------------------------------------------------------------------

@@ -2,12 +2,10 @@
 
 import errno
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from shutil import rmtree
-from tempfile import TemporaryDirectory
 
 import pytest
 from support.crash import PERSON, CrashAt, CrashedError, World, change_small, small
@@ -22,17 +20,13 @@ from stravinsky_rollback_mcp.service import Consent, RollbackService
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(world: World) -> World:
     """A configuration with two backups and edits after each, in memory where that is possible."""
-    memory = "/dev/shm"
-    with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as folder:
-        made = World(Path(folder))
-        small(made)
-        made.run(made.service().create_backup(PERSON, version="v1"))
-        change_small(made)
-        made.run(made.service().create_backup(PERSON, version="v2"))
-        yield made
-        made.close()
+    small(world)
+    world.run(world.service().create_backup(PERSON, version="v1"))
+    change_small(world)
+    world.run(world.service().create_backup(PERSON, version="v2"))
+    return world
 
 
 def rollback(world: World, version: str, service: RollbackService | None = None) -> Restored:

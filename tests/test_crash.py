@@ -1,17 +1,14 @@
 """Kill or fail every operation at every point: wholly old or wholly new, nothing lost, nothing left over.
 
 The method is SQLite's (testing.html, sections 3.1 to 3.4): the N-th call, for every N, until a clean pass; once as a
-single failure and once as "all fail from here"; and again inside the recovery of the first. The cases are those of
-``support/cases.py``.
+single failure and once as "all fail from here"; and again inside the recovery of the first. Daily it is every few
+calls, and a few of the first kills; the long tests take every one. The cases are those of ``support/cases.py``.
 """
 
 import errno
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import count
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from support.crash import (
@@ -38,21 +35,14 @@ from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 Disk = Callable[[Observer], Files]
 
+EVERY = 1
+SOME = 4  # daily, of the calls; each situation begins at another one
+FEW = 24  # daily, of the kills whose recovery is killed or fails in turn
 # Those that between them create, replace and remove; the long tests take all.
 DAILY = ["rollback", "rollback that brings all back", "backup"]
 JOURNAL = "/recovery/journal.json"
 LATEST = "/rollback/latest.json"
 DISKS: dict[str, Disk] = {"no exchange": NoExchange, "no flags": NoFlags}
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    """A world on a file system in memory, where there is one: thousands of flushes are a matter of seconds there."""
-    memory = "/dev/shm"
-    with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as folder:
-        made = World(Path(folder))
-        yield made
-        made.close()
 
 
 def crash(case: Case, at: int, disk: Disk = Files) -> bool:
@@ -106,43 +96,72 @@ def _first(case: Case, path: str, after: int = 0) -> int:
 # -- killed ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.case(1, 31)
-@pytest.mark.parametrize("situation", SITUATIONS)
-def test_killed_anywhere_all_targets_are_old_or_all_are_new(world: World, situation: str) -> None:
-    """Before each mutating call, then recovery by another process, then recovery again."""
+def _tried(case: Case, situation: str, step: int) -> range:
+    """The numbers of the calls that are tried; where some are left out, each situation begins at another one."""
+    return range(1 + list(SITUATIONS).index(situation) % step, len(case.calls) + 1, step)
+
+
+def _killed_anywhere(world: World, situation: str, step: int) -> None:
     case = prepare(world, situation)
     states: Counter[str] = Counter()
-    for at in count(1):
-        if not crash(case, at):
-            break
+    for at in _tried(case, situation, step):
+        assert crash(case, at)
         world.resume()
         is_new = judge(case, (at, case.calls[at - 1]))
         assert not world.resume().recovered
         assert list(world.store.rglob("*.tmp")) == []
         states["new" if is_new else "old"] += 1
     tell(f"killed in {situation}", states)
-    assert sum(states.values()) == len(case.calls)
+    assert not crash(case, len(case.calls) + 1)
     assert states["new"] > 0
     assert states["old"] > 0 or situation == "backup"
+
+
+@pytest.mark.case(1, 31)
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_killed_anywhere_all_targets_are_old_or_all_are_new(world: World, situation: str) -> None:
+    """Before every fourth mutating call, then recovery by another process, then recovery again."""
+    _killed_anywhere(world, situation, SOME)
+
+
+@pytest.mark.case(1, 31)
+@pytest.mark.long
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_killed_at_every_call_all_targets_are_old_or_all_are_new(world: World, situation: str) -> None:
+    """The same before each one."""
+    _killed_anywhere(world, situation, EVERY)
+
+
+def _killed_between(world: World, kind: str, kills: Callable[[str], bool]) -> None:
+    disk = DISKS[kind]
+    case = prepare(world, "rollback", disk)
+    states: Counter[str] = Counter()
+    gaps = 0
+    for at, (call, path) in enumerate(case.calls, 1):
+        if not kills(call):
+            continue
+        assert crash(case, at, disk)
+        gaps += not (world.home / ".claude" / "hooks").exists()
+        world.resume(disk(Log()))
+        states["new" if judge(case, (at, call, path)) else "old"] += 1
+    tell(f"killed with {kind}", states)
+    assert gaps > 0
+    assert states["new"] > 0 < states["old"]
 
 
 @pytest.mark.case(19, 20)
 @pytest.mark.parametrize("kind", DISKS)
 def test_killed_between_two_renames_all_targets_come_back(world: World, kind: str) -> None:
     """Where exchange is not offered: the gap has no name for the target, and its old tree a slot."""
-    disk = DISKS[kind]
-    case = prepare(world, "rollback", disk)
-    states: Counter[str] = Counter()
-    gaps = 0
-    for at in count(1):
-        if not crash(case, at, disk):
-            break
-        gaps += not (world.home / ".claude" / "hooks").exists()
-        world.resume(disk(Log()))
-        states["new" if judge(case, (at, case.calls[at - 1])) else "old"] += 1
-    tell(f"killed with {kind}", states)
-    assert gaps > 0
-    assert states["new"] > 0 < states["old"]
+    _killed_between(world, kind, lambda call: "rename" in call)
+
+
+@pytest.mark.case(19, 20)
+@pytest.mark.long
+@pytest.mark.parametrize("kind", DISKS)
+def test_killed_at_every_call_without_exchange_all_targets_come_back(world: World, kind: str) -> None:
+    """The same before each call."""
+    _killed_between(world, kind, lambda _: True)
 
 
 def _compound(world: World, situation: str, disk: Disk, step: int) -> None:
@@ -165,8 +184,8 @@ def _compound(world: World, situation: str, disk: Disk, step: int) -> None:
 @pytest.mark.case(2)
 @pytest.mark.parametrize("disk", [Files, NoFlags])
 def test_killed_in_the_recovery_of_a_kill_the_next_recovery_ends_it(world: World, disk: Disk) -> None:
-    """Compound failures found the need for the ABORTED record; every twelfth kill, every call of recovery."""
-    _compound(world, "rollback", disk, 12)
+    """Compound failures found the need for the ABORTED record; a few kills, every call of recovery."""
+    _compound(world, "rollback", disk, FEW)
 
 
 @pytest.mark.case(2)
@@ -182,7 +201,7 @@ def test_killed_in_the_recovery_of_a_kill_the_next_recovery_ends_it(world: World
 )
 def test_killed_in_the_recovery_of_any_kill_the_next_recovery_ends_it(world: World, situation: str, disk: Disk) -> None:
     """The same for every kill."""
-    _compound(world, situation, disk, 1)
+    _compound(world, situation, disk, EVERY)
 
 
 @pytest.mark.case(1)
@@ -203,14 +222,13 @@ def test_a_real_kill_is_what_the_crashes_stand_for(world: World) -> None:
 # -- failing --------------------------------------------------------------------------------------------------------
 
 
-def _fail_once(case: Case, number: int) -> Counter[str]:
+def _fail_once(case: Case, number: int, tried: range) -> Counter[str]:
     states: Counter[str] = Counter()
-    for at in count(1):
+    for at in tried:
         case.world.reset()
         observer = FailAt(at, number)
         result = attempt(case, Files(observe=observer))
-        if not observer.fired:
-            return states
+        assert observer.fired
         where = (at, case.calls[at - 1 : at], str(result))
         if isinstance(result, RollbackError):
             assert result.code is not Code.NEEDS_ATTENTION, where
@@ -224,17 +242,17 @@ def _fail_once(case: Case, number: int) -> Counter[str]:
         is_new = judge(case, where)
         assert is_new == (not isinstance(result, RollbackError)) or case.old == case.new, where
         states["refused" if isinstance(result, RollbackError) else "done"] += 1
-    raise AssertionError
+    return states
 
 
-def _fail_from(case: Case, observers: Callable[[int], FailAt | FullDisk]) -> Counter[str]:
+def _fail_from(case: Case, observers: Callable[[int], FailAt | FullDisk], tried: range) -> Counter[str]:
     states: Counter[str] = Counter()
-    for at in count(1):
+    for at in tried:
         case.world.reset()
         observer = observers(at)
         result = attempt(case, Files(observe=observer))
-        if not observer.fired:
-            return states
+        if not observer.fired:  # nothing after that call needs space
+            break
         where = (at, case.calls[at - 1 : at], str(result))
         case.world.resume()
         is_new = judge(case, where)
@@ -243,7 +261,7 @@ def _fail_from(case: Case, observers: Callable[[int], FailAt | FullDisk]) -> Cou
         else:
             assert is_new, where
         states[f"{result.code if isinstance(result, RollbackError) else 'done'}, {'new' if is_new else 'old'}"] += 1
-    raise AssertionError
+    return states
 
 
 @pytest.mark.case(5, 10, 13, 14)
@@ -251,9 +269,9 @@ def _fail_from(case: Case, observers: Callable[[int], FailAt | FullDisk]) -> Cou
 def test_one_failing_call_refuses_with_all_as_before_or_does_no_harm(world: World, situation: str) -> None:
     """EIO at the N-th call alone: an error and the old state, or success and the new one."""
     case = prepare(world, situation)
-    states = _fail_once(case, errno.EIO)
+    states = _fail_once(case, errno.EIO, _tried(case, situation, SOME))
     tell(f"EIO once in {situation}", states)
-    assert sum(states.values()) == len(case.calls)
+    assert states["refused"] > 0 < states["done"]
 
 
 @pytest.mark.case(10)
@@ -274,18 +292,31 @@ def test_a_note_that_cannot_be_written_refuses_nothing_that_was_done(world: Worl
 def test_a_disk_that_dies_leaves_what_a_later_recovery_can_end(world: World, situation: str) -> None:
     """EIO at the N-th call and all later ones, then a healthy disk: wholly old or wholly new."""
     case = prepare(world, situation)
-    states = _fail_from(case, lambda at: FailAt(at, errno.EIO, persistent=True))
+    tried = _tried(case, situation, SOME)
+    states = _fail_from(case, lambda at: FailAt(at, errno.EIO, persistent=True), tried)
     tell(f"EIO from then on in {situation}", states)
-    assert sum(states.values()) == len(case.calls)
+    assert sum(states.values()) == len(tried)
+
+
+def _full_disk(world: World, step: int) -> None:
+    case = prepare(world, "rollback")
+    states = _fail_from(case, FullDisk, _tried(case, "rollback", step))
+    tell("full disk", states)
+    assert states
+    assert not any(state.startswith(Code.NEEDS_ATTENTION) for state in states)
 
 
 @pytest.mark.case(7, 8, 10)
 def test_a_full_disk_calls_for_no_person(world: World) -> None:
     """Nothing grows from the N-th call on; removing and renaming still work, so all is taken back."""
-    case = prepare(world, "rollback")
-    states = _fail_from(case, FullDisk)
-    tell("full disk", states)
-    assert not any(state.startswith(Code.NEEDS_ATTENTION) for state in states)
+    _full_disk(world, SOME)
+
+
+@pytest.mark.case(7, 8, 10)
+@pytest.mark.long
+def test_a_disk_full_at_any_call_calls_for_no_person(world: World) -> None:
+    """The same from each call on."""
+    _full_disk(world, EVERY)
 
 
 @pytest.mark.case(5, 6, 8, 15, 17)
@@ -300,16 +331,18 @@ def test_a_full_disk_calls_for_no_person(world: World) -> None:
 def test_no_error_number_tears_the_set(world: World, situation: str, number: int) -> None:
     """The two loops above for every error that a disk may answer."""
     case = prepare(world, situation)
-    tell(f"{errno.errorcode[number]} once in {situation}", _fail_once(case, number))
-    states = _fail_from(case, lambda at: FailAt(at, number, persistent=True))
+    tried = _tried(case, situation, EVERY)
+    tell(f"{errno.errorcode[number]} once in {situation}", _fail_once(case, number, tried))
+    states = _fail_from(case, lambda at: FailAt(at, number, persistent=True), tried)
+    assert sum(states.values()) == len(tried)
     tell(f"{errno.errorcode[number]} from then on in {situation}", states)
 
 
-def _fail_then_crash(case: Case, failing: Iterable[int]) -> Counter[str]:
-    """A call fails, and while that is taken back the process dies, at each call of the taking back."""
+def _fail_then_crash(case: Case, failing: Iterable[int], step: int) -> Counter[str]:
+    """A call fails, and while that is taken back the process dies, at each call of the taking back, or at some."""
     states: Counter[str] = Counter()
     for at in failing:
-        for then in count(1):
+        for then in count(1, step):
             case.world.reset()
             observer = FailThenCrash(at, errno.EIO, then)
             try:
@@ -328,7 +361,7 @@ def test_killed_while_a_failed_commit_is_taken_back(world: World) -> None:
     """The record of the commit can be seen, its flush fails, and the way back is cut short."""
     case = prepare(world, "rollback")
     commit = [number for number, (call, path) in enumerate(case.calls, 1) if call == "rename" and JOURNAL in path][2]
-    states = _fail_then_crash(case, (commit, commit + 1))
+    states = _fail_then_crash(case, (commit, commit + 1), SOME)
     tell("killed while a failed commit is taken back", states)
     assert states["old"] > 0
 
@@ -338,7 +371,7 @@ def test_killed_while_a_failed_commit_is_taken_back(world: World) -> None:
 def test_killed_while_any_failure_is_taken_back(world: World) -> None:
     """The same for every call from the journal on."""
     case = prepare(world, "rollback")
-    states = _fail_then_crash(case, range(_first(case, JOURNAL), len(case.calls) + 1))
+    states = _fail_then_crash(case, range(_first(case, JOURNAL), len(case.calls) + 1), EVERY)
     tell("killed while a failure is taken back", states)
     assert states["new"] > 0 < states["old"]
 
@@ -369,8 +402,8 @@ def _fail_recovery(world: World, step: int, *, persistent: bool) -> None:
 @pytest.mark.case(2, 6)
 @pytest.mark.parametrize("persistent", [False, True], ids=["once", "from then on"])
 def test_a_recovery_that_fails_is_ended_by_the_next(world: World, persistent: bool) -> None:  # noqa: FBT001
-    """EIO at each call of the recovery after every twelfth kill."""
-    _fail_recovery(world, 12, persistent=persistent)
+    """EIO at each call of the recovery after a few kills."""
+    _fail_recovery(world, FEW, persistent=persistent)
 
 
 @pytest.mark.case(2, 6)

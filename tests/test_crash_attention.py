@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from support.crash import (
@@ -24,6 +23,7 @@ from support.crash import (
     judge,
     plant,
     prepare,
+    world_in_memory,
 )
 
 from stravinsky_rollback_mcp.core.codec import journal as codec
@@ -37,11 +37,8 @@ from stravinsky_rollback_mcp.service import Consent, Scope
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     """A world with names that a shell would take apart."""
-    memory = "/dev/shm"
-    with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path, prefix="it's $HOME ") as folder:
-        made = World(Path(folder))
+    with world_in_memory(tmp_path, name="it's $HOME ") as made:
         yield made
-        made.close()
 
 
 class Frozen:

@@ -4,11 +4,9 @@ import os
 import random
 import resource
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from support.crash import ACTS, PERSON, SETTINGS_ONE, SETTINGS_TWO, Log, World, judge, plant, prepare
@@ -18,16 +16,6 @@ from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service import Consent
 from stravinsky_rollback_mcp.service.desk import Desk
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    """A world in memory, where there is memory to have."""
-    memory = "/dev/shm"
-    with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as folder:
-        made = World(Path(folder))
-        yield made
-        made.close()
 
 
 @contextmanager

@@ -2,25 +2,13 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from support.crash import SITUATIONS, World
 from support.disk_model import Image, Model, Recorded, materialise
 from support.power import Scene, cuts, cuts_of_recovery, kept_word, outcomes, scene
 from support.tree import build, snapshot
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    """A world in memory, where there is memory to have: each state is written anew."""
-    memory = "/dev/shm"
-    with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as folder:
-        made = World(Path(folder))
-        yield made
-        made.close()
 
 
 def tell(what: str, states: Counter[str], seen: int) -> None:

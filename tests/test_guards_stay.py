@@ -2,9 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from support.crash import PERSON, World, before_retirement, consent_for, hooked, perform, plant
@@ -12,15 +10,6 @@ from support.tree import snapshot
 
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.service import Consent, Scope
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    """A home, a project and a store."""
-    with TemporaryDirectory(dir=tmp_path) as folder:
-        made = World(Path(folder))
-        yield made
-        made.close()
 
 
 class Watcher(threading.Thread):

@@ -6,12 +6,11 @@ nothing about that step.
 """
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from _pytest.mark import ParameterSet
@@ -26,17 +25,6 @@ from stravinsky_rollback_mcp.disk.ending import Ending
 from stravinsky_rollback_mcp.disk.execute import Executor
 from stravinsky_rollback_mcp.disk.journal import JournalFile
 from stravinsky_rollback_mcp.errors import RollbackError
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    """A world in memory, where there is memory to have."""
-    memory = "/dev/shm"
-    with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as folder:
-        made = World(Path(folder))
-        yield made
-        made.close()
-
 
 # -- enumerations: each raises where the program it runs is wrong -----------------------------------------------------
 

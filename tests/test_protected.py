@@ -1,10 +1,8 @@
 """What is protected, as a whole: every component in every scope comes back, and nothing beside it is ever touched."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from support.crash import PERSON, Log, World, add_socket, guard
@@ -28,16 +26,6 @@ OTHERS = (
     *("policy-limits.json", ".last-cleanup", "channels/c.json", "security/s.json", "scheduled-tasks/t.json"),
     *(".credentials.json", "worktrees/w/CLAUDE.md", "agent-memory-local/m.md", "scheduled_tasks.json", "statusline.sh"),
 )
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    """A home and a project, in memory where that can be had: what is tried here flushes a lot."""
-    memory = "/dev/shm"
-    with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as folder:
-        made = World(Path(folder))
-        yield made
-        made.close()
 
 
 def of_both(word: str) -> dict[str | bytes, Entry]:

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -381,16 +380,6 @@ def test_what_cannot_be_removed_is_said_and_left_to_the_next_time(shelf: Callabl
 
 
 # --- killed --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    """A world on a file system in memory, where there is one."""
-    memory = "/dev/shm"
-    with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as folder:
-        made = World(Path(folder))
-        yield made
-        made.close()
 
 
 def _full(world: World) -> None:

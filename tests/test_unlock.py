@@ -1,10 +1,6 @@
 """A hook that cannot do its work denies every tool: the terminal finds it and lets the session go on (row 105)."""
 
 import json
-import os
-from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -20,15 +16,11 @@ LOOK, APPLY = Consent(dry_run=True), Consent(is_given=True)
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(world: World) -> World:
     """Both scopes as people have them, in backup v1."""
-    memory = "/dev/shm"
-    with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as folder:
-        made = World(Path(folder))
-        realistic(made.home, made.project)
-        made.run(made.service().create_backup(PERSON, version="v1"))
-        yield made
-        made.close()
+    realistic(world.home, world.project)
+    world.run(world.service().create_backup(PERSON, version="v1"))
+    return world
 
 
 def live(world: World) -> tuple[Snapshot, Snapshot]:

@@ -45,17 +45,13 @@ STORY = [EventType.UPDATE_START, EventType.VERIFICATION_FAILURE, EventType.UPDAT
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Both scopes as people have them, and the process in their midst; in memory, where flushes cost nothing."""
-    memory = "/dev/shm"
-    with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as folder:
-        made = World(Path(folder))
-        realistic(made.home, made.project)
-        monkeypatch.setenv("HOME", str(made.home))
-        monkeypatch.chdir(made.project)
-        yield made
-        made.close()
-        monkeypatch.undo()  # out of the folder, before it goes
+    realistic(world.home, world.project)
+    monkeypatch.setenv("HOME", str(world.home))
+    monkeypatch.chdir(world.project)
+    yield world
+    monkeypatch.undo()  # out of the folder, before it goes
 
 
 def live(world: World) -> tuple[Snapshot, Snapshot]:
