@@ -31,8 +31,8 @@ The way through the house, in one direction only::
              be; ``backup``, ``restore`` with ``report``, ``emergency``, ``update`` with ``aftermath``, ``compare``,
              ``checks``, ``reading``, ``keeping``, ``forgetting``, ``adoption``, ``configuration``, ``unlock``,
              ``audit`` and ``anew`` are the use cases; ``retention`` and ``quarantine`` keep the store small and sound,
-             ``latest`` its note of what is live; ``notices`` is what every answer tells, ``underway`` what is not at
-             its end, ``refusals`` counts floods
+             ``latest`` its note of what is live, ``room`` asks the disk and it for room; ``notices`` is what every
+             answer tells, ``underway`` what is not at its end, ``refusals`` counts floods
 ``schema``   pydantic arguments and results, for the server and for ``--json``
 ``server``   MCP over stdio, ``asking`` the person; ``cli`` the terminal twin
 

@@ -207,7 +207,7 @@ class RollbackService(Requests):
     async def check_config(self, caller: Caller, *, version: str | None = None) -> Checked:
         """What is wrong with the live configuration, or with the one that a backup holds."""
         return await self._do(
-            caller, "check_config", {"version": version}, lambda: checks.check_config(self._desk, version)
+            caller, "check_config", {"version": version}, lambda: checks.check_config(self._desk, caller, version)
         )
 
     async def begin_update(

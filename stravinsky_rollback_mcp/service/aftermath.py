@@ -21,7 +21,7 @@ from stravinsky_rollback_mcp.core.plan import Plan
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, read_file
 from stravinsky_rollback_mcp.errors import RollbackError
 from stravinsky_rollback_mcp.service.checks import check_live, check_target
-from stravinsky_rollback_mcp.service.desk import Desk
+from stravinsky_rollback_mcp.service.desk import Caller, Desk
 from stravinsky_rollback_mcp.service.intent import changes_settings, intend_rollback, settings_change
 from stravinsky_rollback_mcp.service.look import Look, gather
 from stravinsky_rollback_mcp.service.stored import backups_of_view, open_authentic, recorded
@@ -35,12 +35,12 @@ class Verdict:
     findings: tuple[Finding, ...]
 
 
-def judge(desk: Desk, update: OpenUpdate) -> Verdict:
+def judge(desk: Desk, caller: Caller, update: OpenUpdate) -> Verdict:
     """What is live, compared with what was there before the update. What cannot even be looked at does not verify."""
     try:
         look = gather(desk)
         plan = intend_rollback(desk, look, update.backup, (), None).plan
-        found = check_live(desk, look)
+        found = check_live(desk, look, caller)
         before = check_target(desk, look, plan.steps) if plan.changes else found
         problems = (
             *_lost(desk, look, update, plan),

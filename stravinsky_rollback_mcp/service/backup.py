@@ -41,6 +41,7 @@ from stravinsky_rollback_mcp.service.notices import of_what_was_seen
 from stravinsky_rollback_mcp.service.program import python_version, system, tool_version
 from stravinsky_rollback_mcp.service.quarantine import put_aside, spot_check
 from stravinsky_rollback_mcp.service.retention import prune, require_room
+from stravinsky_rollback_mcp.service.room import require_space_for_backup
 from stravinsky_rollback_mcp.service.stored import (
     backups_of_view,
     changed_between,
@@ -128,13 +129,14 @@ def protect(desk: Desk, caller: Caller) -> bool:
 
 
 def _set_in_order(desk: Desk, caller: Caller, known: Known, kind: BackupKind) -> tuple[Known, tuple[str, ...]]:
-    """Put aside what is damaged and make sure that there is room (``quota``); what is known then, and notices."""
+    """Put aside what is damaged and make sure of room (``quota``, ``no_space``); what is known then, and notices."""
     damaged = spot_check(desk, known)
     for version, problems in damaged.items():
         put_aside(desk, caller, known, version, problems)
     if damaged:
         known = desk.known()
     require_room(desk, known, kind, caller.made_by)
+    require_space_for_backup(desk, known)
     return known, tuple(f"Backup {version} is damaged and was put into quarantine." for version in damaged)
 
 

@@ -2,7 +2,7 @@
 
 Ways in, for whoever needs findings::
 
-    check_live(desk, look)              what is live, judged as something new: before and after an update, `check`
+    check_live(desk, look, caller)      what is live, judged as something new: before and after an update, `check`
     check_stored(desk, look, sources)   what backups hold of each target, together
     check_target(desk, look, steps)     what steps would leave: live targets with their desired trees over them
     consent_lines(desk, look, found)    in which ways that would be worse than what is live
@@ -16,13 +16,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from stravinsky_rollback_mcp.core import checks
-from stravinsky_rollback_mcp.core.model import Effect, Finding, Scope, Severity, StoredTarget, TargetState
+from stravinsky_rollback_mcp.core.model import BackupKind, Effect, Finding, Scope, Severity, StoredTarget, TargetState
 from stravinsky_rollback_mcp.core.names import plural
 from stravinsky_rollback_mcp.core.outcome import Checked
 from stravinsky_rollback_mcp.core.plan import Step
 from stravinsky_rollback_mcp.errors import Code, RollbackError
-from stravinsky_rollback_mcp.service import evidence
-from stravinsky_rollback_mcp.service.desk import Desk
+from stravinsky_rollback_mcp.service import evidence, room
+from stravinsky_rollback_mcp.service.desk import Caller, Desk
 from stravinsky_rollback_mcp.service.look import Look, gather
 from stravinsky_rollback_mcp.service.picture import live_picture, planned_picture, stored_picture
 from stravinsky_rollback_mcp.service.selectors import Goal, goal_of
@@ -35,15 +35,15 @@ _DAMAGE = frozenset(
 )
 
 
-def check_live(desk: Desk, look: Look) -> tuple[Finding, ...]:
-    """What the checks find in the live configuration, in the store, and on the machine."""
+def check_live(desk: Desk, look: Look, caller: Caller, kind: BackupKind = BackupKind.MANUAL) -> tuple[Finding, ...]:
+    """What the checks find in the live configuration, on the machine, and in the store, where that kind comes next."""
     trees = {name: seen.tree for name, seen in look.seen.items() if seen.tree.state is not TargetState.ABSENT}
     found = replace(
         evidence.configuration(desk, live_picture(desk, look), is_restore=False),
-        spaces=evidence.spaces(desk, look, trees),
+        spaces=room.spaces(desk, look, trees),
         denied=evidence.denied(desk, look, trees),
-        locked=evidence.locked(desk, look, wait_seconds=0),
-        capacity=evidence.capacity(desk, look),
+        locked=evidence.locked(desk, look, trees),
+        capacity=room.capacity(desk, look.known, kind, caller.made_by),
         backups=evidence.sample_of_backups(desk, look),
     )
     return checks.findings(found)
@@ -61,9 +61,9 @@ def check_target(desk: Desk, look: Look, steps: Sequence[Step]) -> tuple[Finding
         return ()
     found = replace(
         evidence.configuration(desk, planned_picture(desk, look, steps), is_restore=True),
-        spaces=evidence.spaces(desk, look, trees),
+        spaces=room.spaces(desk, look, trees),
         denied=evidence.denied(desk, look, trees),
-        locked=evidence.locked(desk, look, wait_seconds=0),
+        locked=evidence.locked(desk, look, trees),
     )
     return checks.findings(found)
 
@@ -80,14 +80,14 @@ def consent_lines(desk: Desk, look: Look, target: Sequence[Finding]) -> tuple[st
     return tuple(sorted({f"{finding.path}: {finding.message}" for finding in checks.worse(live, asked)}))
 
 
-def check_config(desk: Desk, version: str | None) -> Checked:
+def check_config(desk: Desk, caller: Caller, version: str | None) -> Checked:
     """The findings of what is live, or of a backup: then also what reading it back whole found."""
     look = gather(desk)
     integrity: tuple[str, ...] = ()
     name = "the live configuration"
     try:
         if version is None:
-            findings = check_live(desk, look)
+            findings = check_live(desk, look, caller)
         else:
             goal = goal_of(desk, look, version)
             name = goal.name

@@ -7,20 +7,18 @@ from collections.abc import Iterable, Mapping
 
 from stravinsky_rollback_mcp.core.checks import hooks_syntax, settings_schema
 from stravinsky_rollback_mcp.core.checks.evidence import (
-    Capacity,
     Denied,
     Evidence,
     Locked,
     Script,
     ScriptState,
     SettingsText,
-    Space,
     StoredHealth,
     Syntax,
 )
 from stravinsky_rollback_mcp.core.components import is_settings
 from stravinsky_rollback_mcp.core.invocations import program_of
-from stravinsky_rollback_mcp.core.model import BackupKind, EntryType, TargetState, Tree
+from stravinsky_rollback_mcp.core.model import EntryType, TargetState
 from stravinsky_rollback_mcp.core.scripts import Roots
 from stravinsky_rollback_mcp.core.settings import load
 from stravinsky_rollback_mcp.disk import probe, syntax
@@ -28,9 +26,8 @@ from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import Desk
 from stravinsky_rollback_mcp.service.look import Look
 from stravinsky_rollback_mcp.service.picture import Found, Picture
-from stravinsky_rollback_mcp.service.stored import backups_of_view, open_authentic, recorded
+from stravinsky_rollback_mcp.service.stored import backups_of_view, open_authentic
 
-_MEGABYTE = 1 << 20
 _PERCENT = 100
 _MAX_SCRIPTS = 500  # parsed in one look: bounds the work on hostile settings
 _READABLE, _EXECUTABLE = 0o444, 0o111
@@ -133,30 +130,6 @@ def _script(path: str, found: Found | None, shebang: str, parsed: Mapping[tuple[
 # -- the machine ----------------------------------------------------------------------------------------------------
 
 
-def spaces(desk: Desk, look: Look, trees: dict[str, Tree]) -> tuple[Space, ...]:
-    """The store's file system, which takes a backup of all that is live, and those on which ``trees`` are staged."""
-    live = [seen.tree for seen in look.seen.values()]
-    wanted = [(desk.store.root, live)]
-    wanted += [
-        (look.places[target_id].resolved, [tree])
-        for target_id, tree in trees.items()
-        if look.places[target_id].refusal is None
-    ]
-    found: dict[int, Space] = {}
-    for path, needed in wanted:
-        room = probe.room(path)
-        before = found.get(room.device)
-        found[room.device] = Space(
-            path=desk.shown(room.path) if before is None else before.path,
-            free_bytes=room.free_bytes,
-            free_inodes=room.free_inodes,
-            needed_bytes=sum(tree.size_bytes for tree in needed) + (0 if before is None else before.needed_bytes),
-            needed_inodes=sum(len(tree.entries) for tree in needed) + (0 if before is None else before.needed_inodes),
-            threshold_bytes=desk.config.policy.safety.disk_space_threshold_mb * _MEGABYTE,
-        )
-    return tuple(found.values())
-
-
 def denied(desk: Desk, look: Look, trees: Iterable[str]) -> tuple[Denied, ...]:
     """What of these targets may not be read, and the folders in which nothing could be replaced."""
     found: list[Denied] = []
@@ -177,32 +150,19 @@ def denied(desk: Desk, look: Look, trees: Iterable[str]) -> tuple[Denied, ...]:
     return tuple(found)
 
 
-def locked(desk: Desk, look: Look, *, wait_seconds: float) -> tuple[Locked, ...]:
-    """The files of all targets on which another program holds a lock, after waiting that long."""
+def locked(desk: Desk, look: Look, trees: Iterable[str]) -> tuple[Locked, ...]:
+    """The files of these targets on which another program holds a lock for longer than we wait for our own."""
     scopes = {
         posixpath.join(look.places[target_id].resolved, entry.path).rstrip("/"): look.places[target_id].target.scope
-        for target_id, seen in look.seen.items()
-        for entry in seen.tree.entries
+        for target_id in trees
+        for entry in look.seen[target_id].tree.entries
         if entry.type is EntryType.FILE
     }
-    held = probe.held_by_others(scopes, wait_seconds=wait_seconds)
+    held = probe.held_by_others(scopes, wait_seconds=desk.config.policy.safety.lock_timeout_seconds)
     return tuple(Locked(scope=scopes[path], path=desk.shown(path)) for path in held)
 
 
 # -- the store ------------------------------------------------------------------------------------------------------
-
-
-def capacity(desk: Desk, look: Look) -> Capacity:
-    """How full the store is."""
-    policy = desk.config.policy.backup
-    own = [record for _, record in backups_of_view(desk, look.known)]
-    return Capacity(
-        named_backups=sum(1 for record in own if recorded(record, "kind") == BackupKind.MANUAL),
-        max_named_backups=policy.max_versions,
-        pinned_backups=0,
-        stored_bytes=desk.store.size_bytes(),
-        max_stored_bytes=policy.max_total_size_mb * _MEGABYTE,
-    )
 
 
 def sample_of_backups(desk: Desk, look: Look) -> tuple[StoredHealth, ...]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core import plan as planning
-from stravinsky_rollback_mcp.core.checks import disk_space
 from stravinsky_rollback_mcp.core.codec.trees import ABSENT
 from stravinsky_rollback_mcp.core.model import (
     AuditDraft,
@@ -15,7 +14,6 @@ from stravinsky_rollback_mcp.core.model import (
     EventStatus,
     EventType,
     Scope,
-    Severity,
 )
 from stravinsky_rollback_mcp.core.names import capped
 from stravinsky_rollback_mcp.core.outcome import Restored
@@ -32,6 +30,7 @@ from stravinsky_rollback_mcp.service.look import Look, gather
 from stravinsky_rollback_mcp.service.quarantine import DAMAGE, put_aside_damaged
 from stravinsky_rollback_mcp.service.recover import Lost, intend_recovery
 from stravinsky_rollback_mcp.service.report import report
+from stravinsky_rollback_mcp.service.room import require_space
 from stravinsky_rollback_mcp.service.stored import held_pairs, matching_version, open_authentic
 
 
@@ -107,7 +106,7 @@ def restore(
         )
         with _putting_aside(desk, caller, look, {step.version for step in intent.plan.changes if step.from_backup}):
             _require_restorable(desk, intent.plan)
-        _require_room(intent)
+        require_space(intent.findings)
         return _apply(desk, caller, look, intent, started)
 
 
@@ -167,12 +166,6 @@ def _require_restorable(desk: Desk, plan: Plan) -> None:
             )
         if step.from_backup:
             archive.verify(desk.store.archive_path(step.version, step.stored), step.stored)
-
-
-def _require_room(intent: Intent) -> None:
-    for finding in intent.findings:
-        if finding.check == disk_space.NAME and finding.severity is Severity.ERROR:
-            raise RollbackError(Code.NO_SPACE, f"{finding.path}: {finding.message}", finding.fix)
 
 
 def _apply(desk: Desk, caller: Caller, look: Look, intent: Intent, started: float) -> Restored:

@@ -100,7 +100,7 @@ def _require_possible(desk: Desk, caller: Caller, look: Look, version: str) -> t
     """What the checks find before an update. Where its failure could not be taken back, or told, it does not begin."""
     if not desk.config.policy.update.pre_update_checks_enabled:
         return ()
-    findings = check_live(desk, look)
+    findings = check_live(desk, look, caller, BackupKind.UPDATE)
     blocking = [item for item in findings if item.severity is Severity.ERROR and item.check in _BLOCKING]
     if not blocking:
         return findings
@@ -209,7 +209,7 @@ def finish(desk: Desk, caller: Caller, *, success: bool, error: str, keeps: bool
         )
         verdict = Verdict(problems=(), findings=())
         if success and not has_failed and policy.post_update_verification_enabled:
-            verdict = judge(desk, update)
+            verdict = judge(desk, caller, update)
         notices = (*recovered, *_meanwhile(desk, update))
         if success and not has_failed and not verdict.problems:
             return _succeed(desk, caller, update, verdict, notices)

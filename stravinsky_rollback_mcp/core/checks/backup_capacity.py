@@ -1,30 +1,25 @@
-"""``backup_capacity``: there is room for one more backup, by number and by size."""
+"""``backup_capacity``: there is room for one more backup, by number, size and age."""
 
 from stravinsky_rollback_mcp.core.checks.evidence import Evidence
 from stravinsky_rollback_mcp.core.model import Finding, Severity
+from stravinsky_rollback_mcp.core.names import plural
 
 NAME = "backup_capacity"
 
 
 def check(evidence: Evidence) -> tuple[Finding, ...]:
-    """An error where nothing may be removed to make room, else a word that the oldest will go."""
+    """An error where nothing more may be removed to make room, else a word that some will go."""
     room = evidence.capacity
     if room is None:
         return ()
-    is_over_count = room.named_backups >= room.max_named_backups
-    is_over_size = room.stored_bytes >= room.max_stored_bytes
-    if not is_over_count and not is_over_size:
-        return ()
-    what = f"{room.named_backups} backups are kept" if is_over_count else "the store is as large as it may become"
-    is_stuck = room.pinned_backups >= room.named_backups
-    return (
-        Finding(
-            check=NAME,
-            severity=Severity.ERROR if is_stuck else Severity.INFO,
-            scope=None,
-            path="",
-            line=None,
-            message=f"{what}, and {'all of them are pinned.' if is_stuck else 'the next one makes the oldest go.'}",
-            fix="unpin or forget one, or raise backup.max_versions or backup.max_total_size_mb." if is_stuck else "",
-        ),
-    )
+    if room.exceeded:
+        limits = " and ".join(room.exceeded)
+        message = f"{limits} is reached, and nothing more may be removed for another backup."
+        return (_finding(Severity.ERROR, message, f"unpin or forget some, or raise {limits}."),)
+    if room.leaving:
+        return (_finding(Severity.INFO, f"the next backup makes {plural(len(room.leaving), 'older one')} go.", ""),)
+    return ()
+
+
+def _finding(severity: Severity, message: str, fix: str) -> Finding:
+    return Finding(check=NAME, severity=severity, scope=None, path="", line=None, message=message, fix=fix)

@@ -85,13 +85,10 @@ class Locked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """How full the store is; a size of None means that there is no such bound."""
+    """What one more backup would do: the limits that it would exceed all the same, and the backups that would go."""
 
-    named_backups: int
-    max_named_backups: int
-    pinned_backups: int
-    stored_bytes: int
-    max_stored_bytes: int
+    exceeded: tuple[str, ...]
+    leaving: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

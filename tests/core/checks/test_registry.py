@@ -44,10 +44,9 @@ def space(free_bytes: int = 1000, free_inodes: int | None = 100) -> Space:
     )
 
 
-def capacity(**changed: int) -> Capacity:
-    """A store with room."""
-    empty = {"named_backups": 0, "max_named_backups": 2, "pinned_backups": 0, "stored_bytes": 0, "max_stored_bytes": 9}
-    return Capacity(**(empty | changed))
+def capacity(*, exceeded: tuple[str, ...] = (), leaving: tuple[str, ...] = ()) -> Evidence:
+    """What one more backup would do."""
+    return Evidence(capacity=Capacity(exceeded=exceeded, leaving=leaving))
 
 
 def release(declared: str | None, latest: str | None) -> Evidence:
@@ -69,11 +68,11 @@ JUDGED: dict[str, tuple[Evidence, list[tuple[str, str]]]] = {
         [("file_permissions", "error")],
     ),
     "locked": (Evidence(locked=(Locked(scope=Scope.PROJECT, path="x"),)), [("file_locks", "warning")]),
-    "room for more": (Evidence(capacity=capacity(named_backups=1)), []),
-    "the oldest goes": (Evidence(capacity=capacity(named_backups=2)), [("backup_capacity", "info")]),
-    "too large": (Evidence(capacity=capacity(named_backups=1, stored_bytes=9)), [("backup_capacity", "info")]),
-    "all pinned": (
-        Evidence(capacity=capacity(named_backups=2, pinned_backups=2)),
+    "room for more": (capacity(), []),
+    "the oldest goes": (capacity(leaving=("v1",)), [("backup_capacity", "info")]),
+    "nothing may go": (capacity(exceeded=("backup.max_versions",)), [("backup_capacity", "error")]),
+    "not enough may go": (
+        capacity(exceeded=("backup.max_total_size_mb",), leaving=("v1",)),
         [("backup_capacity", "error")],
     ),
     "intact": (Evidence(backups=(StoredHealth(version="v1", problems=()),)), []),
