@@ -15,7 +15,8 @@ The way through the house, in one direction only::
              ``masked_lines``, ``unified`` and ``comparison`` (a diff without secrets), ``outcome`` and
              ``outcome_keeping`` (what the use cases return)
 ``disk``     synchronous I/O: ``atomic`` (the only writer), ``lock``, ``place`` and ``scan`` (live targets) with
-             ``attributes``, ``content``, ``peek``, ``memory`` and ``stillness``, ``git`` (where HEAD stands),
+             ``attributes``, ``content``, ``peek``, ``memory`` and ``stillness``, ``git`` (where HEAD stands), ``watch``
+             (whether a hook has anything to do),
              ``archive`` and ``compression``, ``store`` (backups) and ``ground`` (where it may lie), ``quarantine``,
              ``salvage`` (what can still be read), ``updates``, ``stage``, ``swap`` and ``retire`` (one target's
              change), ``journal``, ``execute`` (all, or none), ``ending`` (taken back, finished, or set aside) and
@@ -34,7 +35,7 @@ The way through the house, in one direction only::
              ``latest`` its note of what is live, ``room`` asks the disk and it for room; ``notices`` is what every
              answer tells, ``underway`` what is not at its end, ``refusals`` counts floods
 ``schema``   pydantic arguments and results, for the server and for ``--json``
-``server``   MCP over stdio, ``asking`` the person; ``cli`` the terminal twin
+``server``   MCP over stdio, ``asking`` the person; ``cli`` the terminal twin, and ``start`` where that begins
 
 Words: a *scope* is the person's configuration (``user``) or one project's; a *component* one kind of it (hooks,
 commands, settings); a *target* one component in one scope; a *backup* an immutable record of all targets in view at

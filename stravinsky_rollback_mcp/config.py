@@ -21,6 +21,7 @@ from stravinsky_rollback_mcp.core.policy import (
     parsed,
     policy_of,
 )
+from stravinsky_rollback_mcp.disk.watch import STORE, watch_of
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 FILE = "config.json"
@@ -36,13 +37,14 @@ _SHORT_NAMES: Mapping[str, str] = {
 class Config:
     """What one process works with; paths are absolute.
 
-    ``sources`` says where a field that is not at its default comes from: ``config.json``, or a variable's name;
-    ``warnings`` tell of overrides that were not followed.
+    ``watch`` is where a hook's look is kept, empty where none is. ``sources`` says where a field that is not at its
+    default comes from: ``config.json``, or a variable's name; ``warnings`` tell of overrides that were not followed.
     """
 
     view: View
     store: str
     session_id: str
+    watch: str
     policy: Policy
     sources: Mapping[str, str]
     warnings: tuple[str, ...]
@@ -92,7 +94,7 @@ def load(
         cwd = os.getcwd()
     except FileNotFoundError as error:
         raise _untrusted("the working directory was deleted", "change to a folder that exists") from error
-    store_path = os.path.normpath(os.path.join(cwd, store) if store else os.path.join(home, ".stravinsky/rollback"))
+    store_path = os.path.normpath(os.path.join(cwd, store) if store else os.path.join(home, STORE))
     stored = stored_values(store_path)
     overrides, warnings = _overrides(environ)
     values = {**stored, **{key: value for key, (_, value) in overrides.items()}}
@@ -100,6 +102,7 @@ def load(
         view=_view(home, os.path.normpath(user_root), _project(environ, home, cwd, project, for_terminal=for_terminal)),
         store=store_path,
         session_id=environ.get("CLAUDE_CODE_SESSION_ID", "")[:200],
+        watch="" if store or project else watch_of(environ),
         policy=policy_of(values),
         sources={**dict.fromkeys(stored, FILE), **{key: name for key, (name, _) in overrides.items()}},
         warnings=warnings,

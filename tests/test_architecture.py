@@ -43,6 +43,8 @@ _PEOPLE = Layer(first_party=_words("service schema config errors"), banned=_FILE
 LAYERS: dict[str, Layer] = {
     "root": Layer(banned=_FILES | _WORLD | _ASYNC),
     "errors": Layer(banned=_FILES | _WORLD | _ASYNC),
+    # Before the terminal: whether a hook has anything to do at all.
+    "start": Layer(first_party=_words("disk cli"), banned=(_FILES - {"os"}) | _WORLD | _ASYNC),
     "core": Layer(
         first_party=_words("errors"), banned=_FILES | _WORLD | _ASYNC | _words("multiprocessing threading uuid")
     ),
@@ -52,7 +54,10 @@ LAYERS: dict[str, Layer] = {
         banned=_FILES | _WORLD | _ASYNC | _words("multiprocessing threading uuid"),
     ),
     "disk": Layer(first_party=_words("core errors"), third_party=_words("isal"), banned=_ASYNC),
-    "config": Layer(first_party=_words("core errors"), banned=_ASYNC | _words("shutil sqlite3 subprocess tempfile")),
+    # disk: where the store lies by default, and what a hook saw last, stands where a hook finds it at once.
+    "config": Layer(
+        first_party=_words("core disk errors"), banned=_ASYNC | _words("shutil sqlite3 subprocess tempfile")
+    ),
     "service": Layer(
         first_party=_words("core disk config errors"),
         third_party=_words("anyio"),
@@ -227,7 +232,7 @@ def _opens_for_writing(node: ast.Call, receiver: str, name: str) -> bool:
 
 def reads_of_the_environment(module: Module) -> Offences:
     """Environment variables and the home are read by ``config.py`` alone."""
-    if module.path == "config.py" or module.layer == "cli/demo":
+    if module.path in {"config.py", "start.py"} or module.layer == "cli/demo":
         return
     for line, name, attribute in _uses(module):
         if f"{name}.{attribute}" in _ENVIRONMENT | {"Path.home"} or attribute == "expanduser":

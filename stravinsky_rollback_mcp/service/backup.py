@@ -1,6 +1,7 @@
 """Making backups: capture, read back, anchor in the audit, publish."""
 
 import hashlib
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from stravinsky_rollback_mcp.core.model import (
 )
 from stravinsky_rollback_mcp.core.names import capped, leads_out, plural, require_new_version, require_note, shown
 from stravinsky_rollback_mcp.core.outcome import BackupCreated
+from stravinsky_rollback_mcp.disk import watch
 from stravinsky_rollback_mcp.disk.ground import synced_by
 from stravinsky_rollback_mcp.disk.place import Place
 from stravinsky_rollback_mcp.disk.scan import Scan
@@ -116,16 +118,26 @@ def protect(desk: Desk, caller: Caller) -> bool:
     with desk.writing(caller):
         known = desk.known()
         places = desk.places()
+        began_ns = time.time_ns()
         seen = desk.look(places)
         _require_whole(item.place for item in seen.values())
         version = matching_version(desk, known, digests_of(seen))
         if version is not None and _reusable(desk, known, version) is not None:
+            _remember(desk, caller, seen, version, began_ns)
             return False
         known, _ = _set_in_order(desk, caller, known, BackupKind.AUTOMATIC)
         wish = Wish(version=desk.new_version("auto"), kind=BackupKind.AUTOMATIC)
         make_backup(desk, caller, wish, places, known)
         prune(desk, caller, wish.version)
+        _remember(desk, caller, seen, wish.version, began_ns)
         return True
+
+
+def _remember(desk: Desk, caller: Caller, seen: Mapping[str, Scan], version: str, began_ns: int) -> None:
+    """Let the next hook know at once when nothing has changed."""
+    if caller.made_by is MadeBy.HOOK and desk.config.watch:
+        with suppress(RollbackError):  # without it the next hook reads everything, and that is all
+            watch.remember(desk.config.watch, desk.files, desk.view, seen.values(), version, began_ns)
 
 
 def _set_in_order(desk: Desk, caller: Caller, known: Known, kind: BackupKind) -> tuple[Known, tuple[str, ...]]:
