@@ -28,12 +28,13 @@ The way through the house, in one direction only::
 ``config``   the only reader of environment, home and ``config.json``
 ``service``  one async method per use case, ``requests`` the way of each; ``desk`` owns clock, ids and the ways in;
              ``stored`` tells which backups exist, ``selectors`` which one is meant, ``walk`` where undo leads;
-             ``look``, ``parts``, ``intent`` and ``recover`` plan, ``picture`` and ``evidence`` show checks what would
-             be; ``backup``, ``restore`` with ``report``, ``emergency``, ``update`` with ``aftermath``, ``compare``,
-             ``checks``, ``reading``, ``keeping``, ``forgetting``, ``adoption``, ``configuration``, ``unlock``,
-             ``audit`` and ``anew`` are the use cases; ``retention`` and ``quarantine`` keep the store small and sound,
-             ``latest`` its note of what is live, ``room`` asks the disk and it for room; ``notices`` is what every
-             answer tells, ``underway`` what is not at its end, ``refusals`` counts floods
+             ``look``, ``parts``, ``intent`` and ``recover`` plan, ``picture`` with ``evidence`` and ``documents``
+             shows checks what would be; ``backup``, ``restore`` with ``report``, ``emergency``, ``update`` with
+             ``aftermath``, ``compare``, ``checks``, ``reading``, ``keeping``, ``forgetting``, ``adoption``,
+             ``configuration``, ``unlock``, ``audit`` and ``anew`` are the use cases; ``retention`` and ``quarantine``
+             keep the store small and sound, ``latest`` its note of what is live, ``room`` asks the disk and it for
+             room; ``notices`` is what every answer tells, ``underway`` what is not at its end, ``refusals`` counts
+             floods
 ``schema``   pydantic arguments and results, for the server and for ``--json``
 ``server``   MCP over stdio, ``asking`` the person; ``cli`` the terminal twin, and ``start`` where that begins
 

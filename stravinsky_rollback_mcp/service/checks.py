@@ -23,6 +23,7 @@ from stravinsky_rollback_mcp.core.plan import Step
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service import evidence, room
 from stravinsky_rollback_mcp.service.desk import Caller, Desk
+from stravinsky_rollback_mcp.service.documents import folders
 from stravinsky_rollback_mcp.service.look import Look, gather
 from stravinsky_rollback_mcp.service.picture import live_picture, planned_picture, stored_picture
 from stravinsky_rollback_mcp.service.selectors import Goal, goal_of
@@ -38,8 +39,9 @@ _DAMAGE = frozenset(
 def check_live(desk: Desk, look: Look, caller: Caller, kind: BackupKind = BackupKind.MANUAL) -> tuple[Finding, ...]:
     """What the checks find in the live configuration, on the machine, and in the store, where that kind comes next."""
     trees = {name: seen.tree for name, seen in look.seen.items() if seen.tree.state is not TargetState.ABSENT}
+    picture = live_picture(desk, look)
     found = replace(
-        evidence.configuration(desk, live_picture(desk, look), is_restore=False),
+        evidence.configuration(desk, picture, is_restore=False, markdown=folders(desk, picture)),
         spaces=room.spaces(desk, look, trees),
         denied=evidence.denied(desk, look, trees),
         locked=evidence.locked(desk, look, trees),
@@ -51,7 +53,8 @@ def check_live(desk: Desk, look: Look, caller: Caller, kind: BackupKind = Backup
 
 def check_stored(desk: Desk, look: Look, sources: Mapping[str, tuple[str, StoredTarget]]) -> tuple[Finding, ...]:
     """What the checks find in the configuration that backups hold. Raises ``archive_mismatch`` and its like."""
-    return checks.findings(evidence.configuration(desk, stored_picture(desk, look, sources), is_restore=True))
+    picture = stored_picture(desk, look, sources)
+    return checks.findings(evidence.configuration(desk, picture, is_restore=True, markdown=folders(desk, picture)))
 
 
 def check_target(desk: Desk, look: Look, steps: Sequence[Step]) -> tuple[Finding, ...]:

@@ -5,10 +5,11 @@ import re
 import secrets
 from collections.abc import Iterable, Mapping
 
-from stravinsky_rollback_mcp.core.checks import hooks_syntax, settings_schema
+from stravinsky_rollback_mcp.core.checks import commands_validity, hooks_syntax, settings_schema
 from stravinsky_rollback_mcp.core.checks.evidence import (
     Denied,
     Evidence,
+    Folder,
     Locked,
     Script,
     ScriptState,
@@ -34,7 +35,7 @@ _READABLE, _EXECUTABLE = 0o444, 0o111
 _SHEBANG = re.compile(rb"#![ \t]*(\S+)(?:[ \t]+(?:-S[ \t]+)?(\S+))?")
 
 
-def configuration(desk: Desk, picture: Picture, *, is_restore: bool) -> Evidence:
+def configuration(desk: Desk, picture: Picture, *, is_restore: bool, markdown: tuple[Folder, ...] = ()) -> Evidence:
     """The part of the evidence that is in the configuration itself, live or not."""
     roots = Roots(home=desk.view.home, project=desk.view.project or desk.view.home)
     settings = _settings(desk, picture)
@@ -44,6 +45,7 @@ def configuration(desk: Desk, picture: Picture, *, is_restore: bool) -> Evidence
         if not settings_schema.is_dropped(file.content)
         for hook in hooks_syntax.hooks_of(load(file.content) or {}, roots)
     ]
+    hooks.extend(commands_validity.hooks_of(markdown, roots))
     named = {path for hook in hooks for path in (hook.runs.script, *hook.runs.others) if path is not None}
     found = picture.look_up(sorted(named)[:_MAX_SCRIPTS])
     shebangs = {path: _shebang(item.content or b"") for path, item in found.items()}
@@ -62,6 +64,7 @@ def configuration(desk: Desk, picture: Picture, *, is_restore: bool) -> Evidence
         is_restore=is_restore,
         roots=roots,
         settings=settings,
+        folders=markdown,
         scripts={path: _script(path, found.get(path), shebangs.get(path, ""), parsed) for path in named},
         shell_lines={line: parsed["", line] for line in lines if ("", line) in parsed},
         sh_is_dash=probe.sh_is_dash(),

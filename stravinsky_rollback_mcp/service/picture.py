@@ -104,14 +104,17 @@ class Picture:
                     return holding, relative
         return None
 
-    def look_up(self, paths: Collection[str]) -> dict[str, Found]:
-        """What stands at each of these absolute paths; those at which nothing stands are left out."""
+    def look_up(self, paths: Collection[str], limit_bytes: int | None = None) -> dict[str, Found]:
+        """What stands at each of these absolute paths; those at which nothing stands are left out.
+
+        Of a larger file outside all targets only that it is there is told; without a limit, the one of backups holds.
+        """
         inside: dict[str, tuple[str, Entry]] = {}
         found: dict[str, Found] = {}
         for path in paths:
             where = self.find(path)
             if isinstance(where, str):
-                looked = probe.look_at(where, self.desk.config.limits.max_file_size_bytes)
+                looked = probe.look_at(where, limit_bytes or self.desk.config.limits.max_file_size_bytes)
                 if looked is not None:
                     found[path] = Found(is_file=looked.is_file, mode=looked.mode, content=looked.content)
             elif where is not None:

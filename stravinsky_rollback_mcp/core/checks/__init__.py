@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from stravinsky_rollback_mcp.core.checks import (
     backup_capacity,
+    commands_validity,
     disk_space,
     file_locks,
     file_permissions,
@@ -31,6 +32,7 @@ CHECKS: Mapping[str, Check] = {
         previous_backup,
         settings_schema,
         hooks_syntax,
+        commands_validity,
         version_consistency,
     )
 }

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from stravinsky_rollback_mcp.core.model import Scope
+from stravinsky_rollback_mcp.core.names import shown
 from stravinsky_rollback_mcp.core.scripts import Roots
 
 
@@ -19,6 +20,27 @@ class SettingsText:
     component: str
     path: str
     content: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """One folder of commands, agents, skills, styles or rules.
+
+    ``files`` are relative paths, those of links to files among them; ``links`` lead to a folder, ``dangling`` to
+    nothing. ``texts`` has the beginning of each file that matters; one that could not be read is not in it.
+    """
+
+    scope: Scope
+    component: str
+    path: str
+    files: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    dangling: tuple[str, ...] = ()
+    texts: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+
+    def shown(self, path: str) -> str:
+        """A path in it as people see it."""
+        return f"{self.path}/{shown(path, '')}"
 
 
 class ScriptState(StrEnum):
@@ -124,6 +146,7 @@ class Evidence:
     is_restore: bool = False
     roots: Roots = Roots(home="", project="")  # noqa: RUF009 - a frozen value
     settings: tuple[SettingsText, ...] = ()
+    folders: tuple[Folder, ...] = ()
     scripts: Mapping[str, Script] = field(default_factory=dict[str, Script])
     shell_lines: Mapping[str, Syntax] = field(default_factory=dict[str, Syntax])
     sh_is_dash: bool = False

@@ -103,7 +103,7 @@ def check(evidence: Evidence) -> tuple[Finding, ...]:
             continue
         where = positions(file.content.decode("utf-8-sig", "replace"))
         for hook in hooks_of(load(file.content) or {}, evidence.roots):
-            found.extend(_judged(evidence, file, where, hook, is_off=are_off and bool(hook.event)))
+            found.extend(judged(evidence, file, where, hook, is_off=are_off and bool(hook.event)))
     return tuple(found)
 
 
@@ -135,7 +135,7 @@ def locking(evidence: Evidence) -> tuple[Locking, ...]:
         for file in evidence.settings
         if not is_dropped(file.content)
         for hook in hooks_of(load(file.content) or {}, evidence.roots)
-        for found in _judged(evidence, file, nowhere, hook, is_off=are_off and bool(hook.event))
+        for found in judged(evidence, file, nowhere, hook, is_off=are_off and bool(hook.event))
         if found.effect is Effect.LOCKS
     )
 
@@ -146,7 +146,8 @@ def _are_hooks_off(evidence: Evidence) -> bool:
     return next((value is True for value in said if isinstance(value, bool)), False)
 
 
-def _judged(evidence: Evidence, file: SettingsText, where: Positions, hook: Hook, *, is_off: bool) -> Iterator[Finding]:
+def judged(evidence: Evidence, file: SettingsText, where: Positions, hook: Hook, *, is_off: bool) -> Iterator[Finding]:
+    """The faults of one command of a file; ``is_off`` says that its hooks are not run at all."""
     what = f"{hook.event} hook" if hook.event else hook.path[0]
 
     def told(severity: Severity, message: str, fix: str, effect: Effect) -> Finding:
