@@ -1,10 +1,11 @@
 """Where a target really lies, links followed."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core.components import base_of
-from stravinsky_rollback_mcp.core.model import Scope, Target, View
+from stravinsky_rollback_mcp.core.model import Kind, Scope, Target, View
 from stravinsky_rollback_mcp.disk.content import unreadable
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
@@ -15,6 +16,9 @@ class Place:
 
     ``without`` are paths that a staged tree has for the moment alone: they are not looked at. With ``refusal`` the
     target cannot be looked at, for that reason: it counts as not recorded, and is not restored.
+
+    Where links lead several targets to one place, it is one target: the others name it in ``same_as`` and count as not
+    recorded, and ``also`` holds the paths by which they know it.
     """
 
     target: Target
@@ -22,6 +26,8 @@ class Place:
     dangling: bool
     without: frozenset[str] = frozenset()
     refusal: RollbackError | None = None
+    same_as: str | None = None
+    also: tuple[str, ...] = ()
 
 
 def locate(view: View, target: Target) -> Place:
@@ -64,3 +70,23 @@ def real_path(path: str) -> str:
 def has_configuration(project: str) -> bool:
     """Whether a folder is there that holds a project's configuration."""
     return os.path.isdir(f"{project}/.claude")
+
+
+def each_once(places: Sequence[Place]) -> tuple[Place, ...]:
+    """The places, in their order, each real one in one target only.
+
+    A person's target comes before a project's, since other projects know it too, and one that is no link before links.
+    """
+    by_real: dict[tuple[str, Kind], list[Place]] = {}
+    for place in places:
+        if place.refusal is None and not place.dangling:
+            by_real.setdefault((place.resolved, place.target.kind), []).append(place)
+    changed: dict[str, Place] = {}
+    for group in by_real.values():
+        first, *others = sorted(
+            group, key=lambda place: (place.target.scope is Scope.PROJECT, place.target.path != place.resolved)
+        )
+        if others:
+            changed[first.target.id] = replace(first, also=tuple(place.target.path for place in others))
+            changed |= {place.target.id: replace(place, same_as=first.target.id) for place in others}
+    return tuple(changed.get(place.target.id, place) for place in places)

@@ -69,6 +69,8 @@ def scan(place: Place, limits: Limits, sink: Sink | None = None, memory: Memory 
     kind = place.target.kind
     if place.refusal is not None:
         return Scan(place=place, tree=not_recorded(f"out of sight ({place.refusal.code})"), signature=())
+    if place.same_as is not None:
+        return Scan(place=place, tree=not_recorded(f"one with {place.same_as}"), signature=())
     if place.dangling:
         return Scan(place=place, tree=not_recorded("a link to nothing"), signature=())
     try:

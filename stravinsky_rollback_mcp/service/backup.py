@@ -356,6 +356,8 @@ def warnings_of(desk: Desk, seen: Mapping[str, Scan]) -> tuple[str, ...]:
     lines = [] if synced is None else [_SYNCED.format(store=desk.shown(desk.store.root), folder=desk.shown(synced))]
     for item in seen.values():
         path = desk.shown_target(item.place.target)
+        if item.place.same_as is not None:
+            continue  # what it is one with is backed up
         if item.place.refusal is not None:
             lines.append(f"{desk.told(item.place.refusal.message)} It is not backed up, and left alone by a rollback.")
             continue

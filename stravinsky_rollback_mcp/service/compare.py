@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core.codec.text import to_json
@@ -69,9 +69,10 @@ def compare(desk: Desk, version: str | None, other: str | None, path: str | None
     old = _live(look) if goal is None else _stored(desk, goal)
     is_to_live = other in (None, LIVE)
     new = _live(look) if is_to_live else _stored(desk, goal_of(desk, look, other or LIVE))
-    pairs, left_out = _pairs(desk, old, new)
+    links = frozenset(name for name, place in look.places.items() if place.same_as is not None)
+    pairs, left_out = _pairs(desk, old, new, links)
     if path is not None:
-        pairs = _limited(desk, pairs, path)
+        pairs = _limited(desk, look, pairs, path)
     changed = [pair for pair in pairs if pair.old.digest != pair.new.digest]
     changes = _fitting([_change(desk, pair, old, new) for pair in changed])
     items = [item for pair in changed for item in differing(pair.target, pair.old, pair.new)]
@@ -119,14 +120,19 @@ def _stored(desk: Desk, goal: Goal) -> _Side:
     return _Side(name=goal.version or goal.name, targets=targets, trees=trees, read=read)
 
 
-def _pairs(desk: Desk, old: _Side, new: _Side) -> tuple[list[_Pair], list[str]]:
-    """The targets that both sides know, and a line for each that one of them does not."""
+def _pairs(desk: Desk, old: _Side, new: _Side, links: Container[str]) -> tuple[list[_Pair], list[str]]:
+    """The targets that both sides know, and a line for each that one of them does not.
+
+    ``links`` are targets that are one with another: nothing is missing where neither side has one.
+    """
     pairs: list[_Pair] = []
     left_out: list[str] = []
     both = {**new.targets, **old.targets}
     order = [name for name in (target.id for target in desk.view.targets) if name in both]
     for name in dict.fromkeys((*order, *both)):
         target, trees = both[name], (old.trees.get(name), new.trees.get(name))
+        if all(tree is None or tree.state is TargetState.NOT_RECORDED for tree in trees) and name in links:
+            continue  # it is compared under another name
         if any(tree is None or tree.state is TargetState.NOT_RECORDED for tree in trees):
             without = " and ".join(
                 side.name
@@ -149,15 +155,21 @@ def _pairs(desk: Desk, old: _Side, new: _Side) -> tuple[list[_Pair], list[str]]:
     return pairs, left_out
 
 
-def _limited(desk: Desk, pairs: Sequence[_Pair], path: str) -> list[_Pair]:
+def _limited(desk: Desk, look: Look, pairs: Sequence[_Pair], path: str) -> list[_Pair]:
     """Only what lies at or below a path. Raises ``not_found`` for one that neither side has."""
     trees = {pair.target.id: (pair.old, pair.new) for pair in pairs}
 
-    def exists(part: Part) -> bool:
+    def meant(part: Part) -> Part:
+        return part if part.target.id in trees else look.meant(part)
+
+    def exists(named: Part) -> bool:
+        part = meant(named)
         return any(entry.path == part.path for tree in trees[part.target.id] for entry in tree.entries)
 
-    view = replace(desk.view, targets=tuple(pair.target for pair in pairs))
-    wanted = {part.target.id: part for part in parts_of((path,), view, exists)}
+    links = (place.target for place in look.places.values() if place.same_as in trees)
+    targets = {target.id: target for target in (*(pair.target for pair in pairs), *links)}
+    view = replace(desk.view, targets=tuple(targets.values()))
+    wanted = {part.target.id: part for part in map(meant, parts_of((path,), view, exists))}
     for part in wanted.values():
         if part.path and not exists(part):
             raise RollbackError(

@@ -35,7 +35,7 @@ from stravinsky_rollback_mcp.disk.git import head_digest
 from stravinsky_rollback_mcp.disk.journal import JournalFile
 from stravinsky_rollback_mcp.disk.lock import exclusive
 from stravinsky_rollback_mcp.disk.memory import Memory
-from stravinsky_rollback_mcp.disk.place import Place, locate
+from stravinsky_rollback_mcp.disk.place import Place, each_once, locate
 from stravinsky_rollback_mcp.disk.quarantine import Quarantine
 from stravinsky_rollback_mcp.disk.scan import Scan, scan_when_still
 from stravinsky_rollback_mcp.disk.store import Store
@@ -225,9 +225,9 @@ class Desk:
     # -- looking ----------------------------------------------------------------------------------------------
 
     def places(self) -> tuple[Place, ...]:
-        """Where the targets of this view really lie; one that cannot be followed bears the reason."""
+        """Where the targets of this view really lie, each once; one that cannot be followed bears the reason."""
         parked = tuple(target for journal in self._parked() for target in journal.targets)
-        return tuple(_unless_half_done(self._place(target), parked) for target in self.view.targets)
+        return each_once([_unless_half_done(self._place(target), parked) for target in self.view.targets])
 
     def _place(self, target: Target) -> Place:
         """A place, or the refusal of one. A project's target that lies in ``.git`` is ``unsafe_path``.

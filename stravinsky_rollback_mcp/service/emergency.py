@@ -46,11 +46,11 @@ def _intend(desk: Desk, look: Look) -> Intent:
             same = same or version
         else:
             intent = intend_rollback(desk, look, version, (), None, operation=EventType.RECOVERY_ATTEMPT)
-            return replace(intent, notices=tuple(passed))
+            return replace(intent, notices=(*passed, *intent.notices))
     if same is not None:
         # Every intact backup holds what is live: there is nothing else to go back to.
         intent = intend_rollback(desk, look, same, (), None, operation=EventType.RECOVERY_ATTEMPT)
-        return replace(intent, notices=tuple(passed))
+        return replace(intent, notices=(*passed, *intent.notices))
     return _best_of_several(desk, look, tuple(passed))
 
 

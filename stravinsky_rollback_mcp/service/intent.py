@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from stravinsky_rollback_mcp.core import history
 from stravinsky_rollback_mcp.core import plan as planning
 from stravinsky_rollback_mcp.core.checks.settings_schema import is_dropped
+from stravinsky_rollback_mcp.core.codec.trees import ABSENT
 from stravinsky_rollback_mcp.core.components import is_settings
 from stravinsky_rollback_mcp.core.history import EDITS, NOTHING_KNOWN
 from stravinsky_rollback_mcp.core.model import EventType, Finding, Scope, TargetState
@@ -15,7 +16,7 @@ from stravinsky_rollback_mcp.core.plan import Plan, Step
 from stravinsky_rollback_mcp.core.security_changes import SettingsChange, security_changes
 from stravinsky_rollback_mcp.service.checks import check_target, consent_lines
 from stravinsky_rollback_mcp.service.desk import Desk
-from stravinsky_rollback_mcp.service.look import Look, live_file
+from stravinsky_rollback_mcp.service.look import Look, live_file, target_of
 from stravinsky_rollback_mcp.service.parts import steps_to
 from stravinsky_rollback_mcp.service.selectors import goal_of
 from stravinsky_rollback_mcp.service.stored import known_file, matching_version, stored_file
@@ -62,6 +63,7 @@ def intend_rollback(
         findings=findings,
         to_version=goal.version,
         goal=goal.name,
+        notices=_covered(desk, look, {name: stored.tree.digest for name, (_, stored) in goal.targets.items()}),
     )
 
 
@@ -79,7 +81,18 @@ def intend_walk(desk: Desk, look: Look, operation: EventType) -> Intent:
         restores=walk.state.seq,
         undone=_undone(desk, walk, operation),
         next_undo=None if walk.next_undo is None else _named(desk, walk.next_undo),
-        notices=(*notices, *_checkout(desk, found, operation)),
+        notices=(*notices, *_checkout(desk, found, operation), *_covered(desk, look, walk.state.digests)),
+    )
+
+
+def _covered(desk: Desk, look: Look, digests: Mapping[str, str]) -> tuple[str, ...]:
+    """The targets that a state had for themselves and that are one with another by now."""
+    links = {name: place.same_as for name, place in look.places.items() if place.same_as is not None}
+    return tuple(
+        f"{desk.shown_target(target_of(desk, name))} is a link to what {desk.shown_target(target_of(desk, other))} is: "
+        "it stays one, and what it held by itself in that state does not come back."
+        for name, other in links.items()
+        if digests.get(name, "") not in ("", ABSENT.digest, digests.get(other))
     )
 
 

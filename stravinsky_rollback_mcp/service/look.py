@@ -2,13 +2,14 @@
 
 from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core import plan as planning
 from stravinsky_rollback_mcp.core.components import is_settings
 from stravinsky_rollback_mcp.core.model import Kind, StoredTarget, Target, TargetState
 from stravinsky_rollback_mcp.core.plan import Named, Step
 from stravinsky_rollback_mcp.core.scripts import Roots, named_scripts
+from stravinsky_rollback_mcp.core.selection import Part
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, read_file
 from stravinsky_rollback_mcp.disk.place import Place
 from stravinsky_rollback_mcp.disk.scan import Scan
@@ -28,6 +29,11 @@ class Look:
     def digests(self) -> dict[str, str]:
         """What is live, by target id; empty for what could not be looked at."""
         return digests_of(self.seen)
+
+    def meant(self, part: Part) -> Part:
+        """The part under the name by which it is recorded: of links to one place, only one target is."""
+        other = self.places[part.target.id].same_as
+        return part if other is None else replace(part, target=self.places[other].target)
 
     def with_state(self, digests: Mapping[str, str]) -> dict[str, str]:
         """What would be live with that state; what is not known of it, or cannot be looked at, stays as it is."""
@@ -70,9 +76,9 @@ def steps_of(
 ) -> tuple[Step, ...]:
     """The steps that bring the chosen targets, or the paths below them, to what the sources hold.
 
-    ``covered`` are the targets of which it is meant what they will be; scripts that other settings name stay, and those
-    that the contents ``made`` for files name. Raises the refusal of a target that cannot be looked at, and those of
-    ``plan.step``.
+    A target that is one with another is left to that one. ``covered`` are the targets of which it is meant what they
+    will be; scripts that other settings name stay, and those that the contents ``made`` for files name. Raises the
+    refusal of a target that cannot be looked at, and those of ``plan.step``.
     """
     made = made or {}
     scripts = _scripts(desk, look, covered, made)
@@ -85,7 +91,8 @@ def steps_of(
             return planning.step_with(target, tree, *sources[target_id], made[target_id], mtime_ns=mtime_ns)
         return planning.step(target, tree, *sources[target_id], chosen[target_id], scripts[target_id])
 
-    return tuple(step(target_id) for target_id in in_order(desk, (*chosen, *made)))
+    separate = (target_id for target_id in (*chosen, *made) if look.places[target_id].same_as is None)
+    return tuple(step(target_id) for target_id in in_order(desk, separate))
 
 
 def require_in_sight(look: Look, target_id: str) -> None:
@@ -125,5 +132,5 @@ def roots_of(desk: Desk) -> Roots:
 
 def below(place: Place, paths: frozenset[str]) -> frozenset[str]:
     """Those of some absolute paths that lie in a target, relative to it."""
-    tops = {f"{place.target.path}/", f"{place.resolved}/"}
+    tops = {f"{top}/" for top in (place.target.path, *place.also, place.resolved)}
     return frozenset(path[len(top) :] for path in paths for top in tops if path.startswith(top))

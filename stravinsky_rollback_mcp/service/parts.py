@@ -77,14 +77,15 @@ def _chosen(
 ) -> tuple[Part, ...]:
     """The parts that are to come back, each of them live or in the backup."""
 
-    def exists(part: Part) -> bool:
+    def exists(named: Part) -> bool:
+        part = look.meant(named)
         stored = recorded.get(part.target.id)
         trees = [look.seen[part.target.id].tree] + ([] if stored is None else [stored[1].tree])
         return any(entry.path == part.path for tree in trees for entry in tree.entries)
 
     if not only:
         return tuple(Part(target=target_of(desk, target_id), path="") for target_id in recorded)
-    parts = _parts(desk, name, only, scope, exists)
+    parts = tuple(dict.fromkeys(map(look.meant, _parts(desk, name, only, scope, exists))))
     for part in parts:
         if part.target.id not in recorded:
             raise _excluded(desk, name, part.target)

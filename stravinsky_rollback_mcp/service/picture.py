@@ -94,7 +94,7 @@ class Picture:
         for holding in self.holdings.values():
             if holding.tree.state is TargetState.NOT_RECORDED:
                 continue
-            for top in (holding.place.target.path, holding.place.resolved):
+            for top in (holding.place.target.path, *holding.place.also, holding.place.resolved):
                 if path == top:
                     return holding, ""
                 if path.startswith(f"{top}/") and holding.target.kind is Kind.DIRECTORY:

@@ -27,6 +27,7 @@ from stravinsky_rollback_mcp.core.outcome import (
 from stravinsky_rollback_mcp.core.selection import Part, parts_of
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import Desk, Known
+from stravinsky_rollback_mcp.service.look import target_of
 from stravinsky_rollback_mcp.service.notices import current_of
 from stravinsky_rollback_mcp.service.program import tool_version
 from stravinsky_rollback_mcp.service.selectors import version_of
@@ -72,10 +73,11 @@ def list_backups(
 ) -> BackupList:
     """One page of backups, newest first, and what is live."""
     known = desk.known()
-    current = current_of(desk, known, desk.glance())
+    seen = desk.glance()
+    current = current_of(desk, known, seen)
     ordered = _ordered(desk, known, all_projects=all_projects)
     if path is not None:
-        ordered = _that_changed(desk, known, ordered, path)
+        ordered = _that_changed(desk, known, ordered, path, {name: scan.place.same_as for name, scan in seen.items()})
     before = _sequence(cursor)
     size = min(limit, _MAX_DETAILED) if detail else limit
     page = [item for item in ordered if before is None or item.place < before]
@@ -137,8 +139,10 @@ def _sequence(cursor: str | None) -> int | None:
     return int(cursor)
 
 
-def _that_changed(desk: Desk, known: Known, ordered: list[Listed], path: str) -> list[Listed]:
-    """Only the backups in which that path differs from the backup before it."""
+def _that_changed(
+    desk: Desk, known: Known, ordered: list[Listed], path: str, same_as: Mapping[str, str | None]
+) -> list[Listed]:
+    """Only the backups in which that path differs from the backup before it, by whichever name it is recorded."""
     trees: dict[str, dict[str, tuple[Entry, ...]]] = {}
     for item in ordered:
         try:
@@ -147,11 +151,15 @@ def _that_changed(desk: Desk, known: Known, ordered: list[Listed], path: str) ->
             continue
         trees[item.version] = {target.id: target.tree.entries for target in manifest.targets}
 
-    def exists(part: Part) -> bool:
-        recorded = [entries.get(part.target.id, ()) for entries in trees.values()]
-        return any(entry.path == part.path for entries in recorded for entry in entries)
+    def names(part: Part) -> tuple[Part, ...]:
+        other = same_as[part.target.id]
+        return (part,) if other is None else (part, replace(part, target=target_of(desk, other)))
 
-    parts = parts_of((path,), desk.view, exists)
+    def exists(named: Part) -> bool:
+        recorded = [entries.get(part.target.id, ()) for entries in trees.values() for part in names(named)]
+        return any(entry.path == named.path for entries in recorded for entry in entries)
+
+    parts = [part for named in parts_of((path,), desk.view, exists) for part in names(named)]
     found: list[Listed] = []
     before: tuple[object, ...] = tuple(() for _ in parts)
     for item in reversed(ordered):

@@ -78,11 +78,12 @@ def _from(desk: Desk, look: Look, lost: Lost, version: str) -> Intent:
 def _require_held(desk: Desk, look: Look, goal: Goal, lost: Lost) -> None:
     """The backup must have what was lost, as the kind of thing that it is said to be."""
 
-    def exists(part: Part) -> bool:
+    def exists(named: Part) -> bool:
+        part = look.meant(named)
         live = look.seen[part.target.id].tree.entries
         return any(entry.path == part.path for entry in live) or any(_types(goal, part))
 
-    parts = parts_of((lost.path,), desk.view, exists)
+    parts = tuple(dict.fromkeys(map(look.meant, parts_of((lost.path,), desk.view, exists))))
     types = [kind for part in parts for kind in _types(goal, part)]
     if not types:
         raise RollbackError(
