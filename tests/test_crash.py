@@ -1,8 +1,9 @@
 """Kill or fail every operation at every point: wholly old or wholly new, nothing lost, nothing left over.
 
 The method is SQLite's (testing.html, sections 3.1 to 3.4): the N-th call, for every N, until a clean pass; once as a
-single failure and once as "all fail from here"; and again inside the recovery of the first. Daily it is every few
-calls, and a few of the first kills; the long tests take every one. The cases are those of ``support/cases.py``.
+single failure and once as "all fail from here"; and again inside the recovery of the first. Daily that is the
+plainest rollback, and every few calls of all else; the long tests take every one. The cases are those of
+``support/cases.py``.
 """
 
 import errno
@@ -37,6 +38,7 @@ Disk = Callable[[Observer], Files]
 
 EVERY = 1
 SOME = 4  # daily, of the calls; each situation begins at another one
+DAILY_STEP = {"rollback": EVERY}  # the plainest one whole
 FEW = 24  # daily, of the kills whose recovery is killed or fails in turn
 # Those that between them create, replace and remove; the long tests take all.
 DAILY = ["rollback", "rollback that brings all back", "backup"]
@@ -120,8 +122,8 @@ def _killed_anywhere(world: World, situation: str, step: int) -> None:
 @pytest.mark.case(1, 31)
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_killed_anywhere_all_targets_are_old_or_all_are_new(world: World, situation: str) -> None:
-    """Before every fourth mutating call, then recovery by another process, then recovery again."""
-    _killed_anywhere(world, situation, SOME)
+    """Before each mutating call of a rollback, and every fourth of the others; then recovery, and recovery again."""
+    _killed_anywhere(world, situation, DAILY_STEP.get(situation, SOME))
 
 
 @pytest.mark.case(1, 31)
@@ -269,7 +271,7 @@ def _fail_from(case: Case, observers: Callable[[int], FailAt | FullDisk], tried:
 def test_one_failing_call_refuses_with_all_as_before_or_does_no_harm(world: World, situation: str) -> None:
     """EIO at the N-th call alone: an error and the old state, or success and the new one."""
     case = prepare(world, situation)
-    states = _fail_once(case, errno.EIO, _tried(case, situation, SOME))
+    states = _fail_once(case, errno.EIO, _tried(case, situation, DAILY_STEP.get(situation, SOME)))
     tell(f"EIO once in {situation}", states)
     assert states["refused"] > 0 < states["done"]
 
@@ -292,7 +294,7 @@ def test_a_note_that_cannot_be_written_refuses_nothing_that_was_done(world: Worl
 def test_a_disk_that_dies_leaves_what_a_later_recovery_can_end(world: World, situation: str) -> None:
     """EIO at the N-th call and all later ones, then a healthy disk: wholly old or wholly new."""
     case = prepare(world, situation)
-    tried = _tried(case, situation, SOME)
+    tried = _tried(case, situation, DAILY_STEP.get(situation, SOME))
     states = _fail_from(case, lambda at: FailAt(at, errno.EIO, persistent=True), tried)
     tell(f"EIO from then on in {situation}", states)
     assert sum(states.values()) == len(tried)
@@ -309,7 +311,7 @@ def _full_disk(world: World, step: int) -> None:
 @pytest.mark.case(7, 8, 10)
 def test_a_full_disk_calls_for_no_person(world: World) -> None:
     """Nothing grows from the N-th call on; removing and renaming still work, so all is taken back."""
-    _full_disk(world, SOME)
+    _full_disk(world, DAILY_STEP["rollback"])
 
 
 @pytest.mark.case(7, 8, 10)
