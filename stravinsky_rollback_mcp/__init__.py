@@ -15,16 +15,15 @@ The way through the house, in one direction only::
              ``masked_lines``, ``unified`` and ``comparison`` (a diff without secrets), ``outcome`` and
              ``outcome_keeping`` (what the use cases return)
 ``disk``     synchronous I/O: ``atomic`` (the only writer), ``lock``, ``place`` and ``scan`` (live targets) with
-             ``attributes``, ``content``, ``peek``, ``memory`` and ``stillness``, ``git`` (where HEAD stands), ``watch``
-             (whether a hook has anything to do),
-             ``archive`` and ``compression``, ``store`` (backups) and ``ground`` (where it may lie), ``quarantine``,
-             ``salvage`` (what can still be read), ``updates``, ``stage``, ``swap`` and ``retire`` (one target's
-             change), ``journal``, ``execute`` (all, or none), ``ending`` (taken back, finished, or set aside) and
-             ``attention`` (what a person is told), ``probe`` and ``syntax`` (evidence for the checks), ``audit`` (the
-             chain) with ``audit_chain``, ``audit_lines`` and ``audit_proof`` (reading and proving it),
-             ``audit_archive`` and ``audit_rotation`` (what was put away), ``audit_index`` and ``audit_rows``
-             (finding), ``audit_restart`` (a broken one begun anew) and ``audit_pending`` (done while it could not be
-             written)
+             ``attributes``, ``content``, ``peek``, ``memory`` and ``stillness``, ``git`` (where HEAD stands),
+             ``watch`` (whether a hook has anything to do), ``archive`` and ``compression``, ``store`` (backups) and
+             ``ground`` (where it may lie), ``quarantine``, ``salvage`` (what can still be read), ``updates``,
+             ``stage``, ``swap`` and ``retire`` (one target's change), ``journal``, ``execute`` (all, or none),
+             ``ending`` (taken back, finished, or set aside) and ``attention`` (what a person is told), ``probe``,
+             ``syntax`` and ``interpreters`` (evidence for the checks), ``audit`` (the chain) with ``audit_chain``,
+             ``audit_lines`` and ``audit_proof`` (reading and proving it), ``audit_archive`` and ``audit_rotation``
+             (what was put away), ``audit_index`` and ``audit_rows`` (finding), ``audit_restart`` (a broken one begun
+             anew) and ``audit_pending`` (done while it could not be written)
 ``config``   the only reader of environment, home and ``config.json``
 ``service``  one async method per use case, ``requests`` the way of each; ``desk`` owns clock, ids and the ways in;
              ``stored`` tells which backups exist, ``selectors`` which one is meant, ``walk`` where undo leads;

@@ -37,13 +37,15 @@ _SHORT_NAMES: Mapping[str, str] = {
 class Config:
     """What one process works with; paths are absolute.
 
-    ``watch`` is where a hook's look is kept, empty where none is. ``sources`` says where a field that is not at its
-    default comes from: ``config.json``, or a variable's name; ``warnings`` tell of overrides that were not followed.
+    ``search_path`` are the folders in which hooks find their programs; ``watch`` is where a hook's look is kept, empty
+    where none is. ``sources`` says where a field that is not at its default comes from: ``config.json``, or a
+    variable's name; ``warnings`` tell of overrides that were not followed.
     """
 
     view: View
     store: str
     session_id: str
+    search_path: tuple[str, ...]
     watch: str
     policy: Policy
     sources: Mapping[str, str]
@@ -103,6 +105,7 @@ def load(
         store=store_path,
         session_id=environ.get("CLAUDE_CODE_SESSION_ID", "")[:200],
         watch="" if store or project else watch_of(environ),
+        search_path=tuple(folder for folder in environ.get("PATH", "").split(os.pathsep) if os.path.isabs(folder)),
         policy=policy_of(values),
         sources={**dict.fromkeys(stored, FILE), **{key: name for key, (name, _) in overrides.items()}},
         warnings=warnings,

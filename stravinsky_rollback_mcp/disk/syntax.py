@@ -18,7 +18,7 @@ from typing import cast
 MAX_SOURCE_BYTES = 1 << 20
 _BUDGET_SECONDS = 10.0  # for all scripts of one look together
 _MEMORY_BYTES = 1 << 30
-_FOLDERS = ("/usr/bin", "/bin", "/usr/local/bin", "/opt/homebrew/bin")
+FOLDERS = ("/usr/bin", "/bin", "/usr/local/bin", "/opt/homebrew/bin")
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "HOME": "/nonexistent"}
 
 _PARSE_PYTHON = """
@@ -27,7 +27,7 @@ def judged(text):
     try:
         tree = ast.parse(text.encode("latin-1"))
     except SyntaxError as error:
-        return [False, error.lineno, []]
+        return [False, error.lineno, [], False]
     except (ValueError, RecursionError, MemoryError):
         return None
     names = set()
@@ -36,7 +36,13 @@ def judged(text):
             names |= {name.name.partition(".")[0] for name in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
             names.add(node.module.partition(".")[0])
-    return [True, None, sorted(names)]
+    moves = any(
+        isinstance(node, ast.Attribute) and node.attr == "path" and getattr(node.value, "id", "") == "sys"
+        or isinstance(node, ast.ImportFrom) and node.module == "sys" and any(name.name == "path" for name in node.names)
+        or isinstance(node, ast.Attribute) and node.attr == "addsitedir"
+        for node in ast.walk(tree)
+    )
+    return [True, None, sorted(names), moves]
 json.dump([judged(text) for text in json.load(sys.stdin)], sys.stdout)
 """
 _NODE = ("--max-old-space-size=256", "--check", "-")
@@ -52,11 +58,15 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """What a parser said; ``line`` is where it stopped, ``imports`` the top modules that a Python script needs."""
+    """What a parser said; ``line`` is where it stopped, ``imports`` the top modules that a Python script needs.
+
+    ``moves_path`` says that a Python script changes where modules are looked for.
+    """
 
     is_good: bool
     line: int | None = None
     imports: tuple[str, ...] = ()
+    moves_path: bool = False
 
 
 def parse(sources: Sequence[Source]) -> list[Parsed | None]:
@@ -78,7 +88,7 @@ def parse(sources: Sequence[Source]) -> list[Parsed | None]:
 
 def system_program(name: str) -> str | None:
     """The path of a program in the system's own folders."""
-    paths = (f"{folder}/{name}" for folder in _FOLDERS)
+    paths = (f"{folder}/{name}" for folder in FOLDERS)
     return next((path for path in paths if os.access(path, os.X_OK)), None)
 
 
@@ -94,9 +104,11 @@ def _pythons(contents: list[bytes], deadline: float) -> list[Parsed | None]:
         if not half or time.monotonic() > deadline:
             return [None] * len(contents)
         return _pythons(contents[:half], deadline) + _pythons(contents[half:], deadline)
-    answers = cast("list[tuple[bool, int | None, list[str]] | None]", json.loads(done.stdout))
+    answers = cast("list[tuple[bool, int | None, list[str], bool] | None]", json.loads(done.stdout))
     return [
-        None if answer is None else Parsed(is_good=answer[0], line=answer[1], imports=tuple(answer[2]))
+        None
+        if answer is None
+        else Parsed(is_good=answer[0], line=answer[1], imports=tuple(answer[2]), moves_path=answer[3])
         for answer in answers
     ]
 

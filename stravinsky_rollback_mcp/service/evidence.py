@@ -24,6 +24,7 @@ from stravinsky_rollback_mcp.core.scripts import Roots
 from stravinsky_rollback_mcp.core.settings import load
 from stravinsky_rollback_mcp.disk import probe, syntax
 from stravinsky_rollback_mcp.errors import Code, RollbackError
+from stravinsky_rollback_mcp.service.dependencies import needs
 from stravinsky_rollback_mcp.service.desk import Desk
 from stravinsky_rollback_mcp.service.look import Look
 from stravinsky_rollback_mcp.service.picture import Found, Picture
@@ -48,7 +49,8 @@ def configuration(desk: Desk, picture: Picture, *, is_restore: bool, markdown: t
     hooks.extend(commands_validity.hooks_of(markdown, roots))
     named = {path for hook in hooks for path in (hook.runs.script, *hook.runs.others) if path is not None}
     found = picture.look_up(sorted(named)[:_MAX_SCRIPTS])
-    shebangs = {path: _shebang(item.content or b"") for path, item in found.items()}
+    interpreters = {path: _interpreter(item.content or b"") for path, item in found.items()}
+    shebangs = {path: _shebang(word) for path, word in interpreters.items()}
     wanted = {
         (path, language)
         for hook in hooks
@@ -60,14 +62,18 @@ def configuration(desk: Desk, picture: Picture, *, is_restore: bool, markdown: t
     }
     lines = sorted({hook.command for hook in hooks if hooks_syntax.is_worth_parsing(hook)})[:_MAX_SCRIPTS]
     parsed = _parsed(found, sorted(wanted), lines)
+    scripts = {path: _script(path, found.get(path), interpreters.get(path, ""), parsed) for path in named}
+    lacking = needs(desk, picture, hooks, scripts, roots)
     return Evidence(
         is_restore=is_restore,
         roots=roots,
         settings=settings,
         folders=markdown,
-        scripts={path: _script(path, found.get(path), shebangs.get(path, ""), parsed) for path in named},
+        scripts=scripts,
         shell_lines={line: parsed["", line] for line in lines if ("", line) in parsed},
         sh_is_dash=probe.sh_is_dash(),
+        absent_programs=lacking.absent_programs,
+        imports=lacking.imports,
     )
 
 
@@ -86,14 +92,18 @@ def _settings(desk: Desk, picture: Picture) -> tuple[SettingsText, ...]:
     )
 
 
-def _shebang(content: bytes) -> str:
-    """The plain name of the interpreter in the first line; ``?`` for one that is not known here."""
+def _interpreter(content: bytes) -> str:
+    """The interpreter that the first line names, by name where ``env`` looks for it; empty without such a line."""
     found = _SHEBANG.match(content)
     if found is None:
         return ""
     words = [word.decode("utf-8", "replace") for word in found.groups() if word]
-    word = words[1] if posixpath.basename(words[0]) == "env" and len(words) > 1 else words[0]
-    return program_of(word) or "?"
+    return words[1] if posixpath.basename(words[0]) == "env" and len(words) > 1 else words[0]
+
+
+def _shebang(interpreter: str) -> str:
+    """Its plain name; ``?`` for one that is not known here."""
+    return (program_of(interpreter) or "?") if interpreter else ""
 
 
 def _parsed(
@@ -111,13 +121,13 @@ def _parsed(
         keys.append(("", line))
         sources.append(syntax.Source(language="bash", content=line.encode("utf-8", "surrogatepass")))
     return {
-        key: Syntax(is_good=said.is_good, line=said.line, imports=said.imports)
+        key: Syntax(is_good=said.is_good, line=said.line, imports=said.imports, moves_path=said.moves_path)
         for key, said in zip(keys, syntax.parse(sources), strict=True)
         if said is not None
     }
 
 
-def _script(path: str, found: Found | None, shebang: str, parsed: Mapping[tuple[str, str], Syntax]) -> Script:
+def _script(path: str, found: Found | None, interpreter: str, parsed: Mapping[tuple[str, str], Syntax]) -> Script:
     if found is None:
         return Script(path=path, state=ScriptState.ABSENT)
     return Script(
@@ -125,7 +135,8 @@ def _script(path: str, found: Found | None, shebang: str, parsed: Mapping[tuple[
         state=ScriptState.FILE if found.is_file else ScriptState.OTHER,
         is_readable=bool(found.mode & _READABLE) and found.content is not None,
         is_executable=bool(found.mode & _EXECUTABLE),
-        shebang=shebang,
+        shebang=_shebang(interpreter),
+        interpreter=interpreter,
         syntax={language: said for (owner, language), said in parsed.items() if owner == path},
     )
 

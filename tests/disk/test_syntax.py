@@ -20,6 +20,16 @@ SCRIPTS = {
         b"import os.path, json\nfrom rich import x\nfrom . import y\n",
         Parsed(is_good=True, imports=("json", "os", "rich")),
     ),
+    "python that may do without": (
+        "python",
+        b"try:\n    import rich\nexcept ImportError:\n    rich = None\nif 0:\n    import x\ndef f():\n    import y\n",
+        GOOD,
+    ),
+    "python that looks elsewhere": (
+        "python",
+        b"import sys\nsys.path.insert(0, 'lib')\nimport mine\n",
+        Parsed(is_good=True, imports=("mine", "sys"), moves_path=True),
+    ),
     "broken python": ("python", b"x = 1\nif:\n", Parsed(is_good=False, line=2)),
     "python in latin-1": ("python", b"# coding: latin-1\nx = '\xe9'\n", GOOD),
     "python that is no text": ("python", b"x = '\xe9'\n", Parsed(is_good=False, line=1)),
@@ -101,7 +111,7 @@ def test_a_parser_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch, tm
     slow = tmp_path / "sh"
     slow.write_text("#!/bin/sh\nexec sleep 60\n", encoding="utf-8")
     slow.chmod(0o755)
-    monkeypatch.setattr(syntax, "_FOLDERS", (str(tmp_path),))
+    monkeypatch.setattr(syntax, "FOLDERS", (str(tmp_path),))
     monkeypatch.setattr(syntax, "_BUDGET_SECONDS", 0.2)
     begun = time.monotonic()
     assert parse([Source(language="sh", content=b""), Source(language="sh", content=b"")]) == [None, None]

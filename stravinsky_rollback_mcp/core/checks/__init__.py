@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from stravinsky_rollback_mcp.core.checks import (
     backup_capacity,
     commands_validity,
+    dependencies,
     disk_space,
     file_locks,
     file_permissions,
@@ -33,6 +34,7 @@ CHECKS: Mapping[str, Check] = {
         settings_schema,
         hooks_syntax,
         commands_validity,
+        dependencies,
         version_consistency,
     )
 }

@@ -53,11 +53,16 @@ class ScriptState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Syntax:
-    """What the parser of one language says of a script; ``line`` is where it stopped."""
+    """What the parser of one language says of a script; ``line`` is where it stopped.
+
+    ``imports`` are the top modules that a Python script cannot do without; ``moves_path`` says that it changes where
+    they are looked for.
+    """
 
     is_good: bool
     line: int | None = None
     imports: tuple[str, ...] = ()
+    moves_path: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +70,8 @@ class Script:
     """One path that a command names, as it is or would be.
 
     ``shebang`` is the plain name of the interpreter in its first line, empty without one, and ``?`` for one that is
-    not known here. ``syntax`` holds what was parsed, by language; what no parser could judge is not in it.
+    not known here; ``interpreter`` is the word itself, a name or a path. ``syntax`` holds what was parsed, by
+    language; what no parser could judge is not in it.
     """
 
     path: str
@@ -73,7 +79,16 @@ class Script:
     is_readable: bool = False
     is_executable: bool = False
     shebang: str = ""
+    interpreter: str = ""
     syntax: Mapping[str, Syntax] = field(default_factory=dict[str, Syntax])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imports:
+    """The modules that one Python does not find for one script; without ``is_known`` it may find them after all."""
+
+    missing: tuple[str, ...]
+    is_known: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +155,8 @@ class Evidence:
 
     ``is_restore`` is set for what a backup would bring back: what Claude Code merely passes over is then no error.
     ``scripts`` are keyed by absolute path, ``shell_lines`` by the command as it stands in settings. ``sh_is_dash``
-    tells how this machine's ``sh`` ends when its script is missing: dash with 2, bash with 127.
+    tells how this machine's ``sh`` ends when its script is missing: dash with 2, bash with 127. ``absent_programs`` are
+    words of commands and first lines; ``imports`` is keyed by the word that names the Python, and the script.
     """
 
     is_restore: bool = False
@@ -150,6 +166,8 @@ class Evidence:
     scripts: Mapping[str, Script] = field(default_factory=dict[str, Script])
     shell_lines: Mapping[str, Syntax] = field(default_factory=dict[str, Syntax])
     sh_is_dash: bool = False
+    absent_programs: frozenset[str] = frozenset()
+    imports: Mapping[tuple[str, str], Imports] = field(default_factory=dict[tuple[str, str], Imports])
     spaces: tuple[Space, ...] = ()
     denied: tuple[Denied, ...] = ()
     locked: tuple[Locked, ...] = ()

@@ -1,5 +1,6 @@
-"""`check_config` judges commands, agents and skills where they lie: live, behind links, and in a backup."""
+"""`check_config` judges files where they lie: live, behind links, and in a backup; and what is lacking for them."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from support.config import realistic
 from support.crash import PERSON, World
-from support.tree import Link, build
+from support.tree import Link, Spec, build
 
 BROKEN = "---\ndescription: 'x\n---\n"
 SKILL = "---\nname: x\ndescription: d\n---\n"
@@ -32,8 +33,9 @@ def judged(world: World, version: str | None = None) -> dict[str, str]:
 
 
 def test_what_people_have_is_fine(world: World) -> None:
-    """No false alarm: nested commands, names with spaces, an empty folder."""
+    """No false alarm: nested commands, names with spaces, an empty folder, interpreters by name and first line."""
     assert judged(world) == {}
+    assert lacks(world) == []
 
 
 def test_live_and_stored_are_judged_alike(world: World) -> None:
@@ -75,3 +77,43 @@ def test_links_are_followed_to_the_file_that_matters(world: World) -> None:
         "~/.claude/commands/linked.md": "warning",
         "~/.claude/skills/bad": "warning",
     }
+
+
+def lacks(world: World, version: str | None = None) -> list[str]:
+    """What the check says, as messages."""
+    found = world.run(world.service().check_config(PERSON, version=version)).findings
+    assert all(item.severity != "error" for item in found if item.check == "dependencies")
+    return [item.message for item in found if item.check == "dependencies"]
+
+
+def add_hooks(world: World, *commands: str) -> None:
+    """Put hooks into the user's settings."""
+    path = world.home / ".claude" / "settings.json"
+    settings = json.loads(path.read_bytes())
+    handlers = [{"type": "command", "command": command} for command in commands]
+    settings["hooks"]["SessionStart"].append({"hooks": handlers})
+    path.write_text(json.dumps(settings), encoding="utf-8")
+
+
+def test_what_a_machine_lacks_is_told(world: World) -> None:
+    """Modules beside the script and of the environment are found, in a backup those beside it there."""
+    environment: Spec = {
+        "pyvenv.cfg": "",
+        "bin": {"python": Link("../../base/bin/python3.12")},
+        "lib": {"python3.12": {"site-packages": {"rich.py": ""}}},
+    }
+    base: Spec = {"bin": {"python3.12": "#!/bin/false\n"}, "lib": {"python3.12": {"os.py": ""}}}
+    scripts: Spec = {"x.py": "import json, rich, beside, absent\n", "beside.py": ""}
+    build(world.home, {"venv": environment, "base": base, ".claude": {"hooks": {"dep": scripts}}})
+    (world.home / "base/bin/python3.12").chmod(0o755)
+    add_hooks(world, "~/venv/bin/python ~/.claude/hooks/dep/x.py", "no-such-program --serve")
+    so = "so it cannot do its work."
+    told = [
+        f"SessionStart hook: ~/.claude/hooks/dep/x.py imports absent, which Python does not find, {so}",
+        f"SessionStart hook: its program was not found, {so}",
+    ]
+    assert lacks(world) == told
+    world.run(world.service().create_backup(PERSON, version="v1"))
+    (world.home / ".claude/hooks/dep/beside.py").unlink()
+    assert "imports absent, beside, which" in lacks(world)[0]
+    assert lacks(world, "v1") == told
