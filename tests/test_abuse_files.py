@@ -17,21 +17,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from support.attacker import (
-    BLOCK,
-    SCRIPT,
-    TERMINAL,
-    Attacker,
-    as_ordinary_user,
-    attacker_in,
-    ended,
-    everything,
-    log_of,
-    process,
-    records_of,
-    require_recorded,
-)
+from support.attacker import BLOCK, Attacker, attacker_in, everything, log_of, records_of, require_recorded
 from support.config import realistic
+from support.host import SCRIPT, TERMINAL, as_ordinary_user, ended, process, typed
 from support.tree import File, Folder, Link, Snapshot, build, snapshot
 
 from stravinsky_rollback_mcp.core.model import EventType
@@ -314,7 +302,7 @@ def test_row_41_a_hundred_levels_are_too_many(attacker: Attacker) -> None:
 def test_row_42_what_cannot_be_read_is_named_and_no_backup_is_made(home: Path, project: Path, locked: str) -> None:
     """As a user whom permissions concern: the fault takes place, the path is named, nothing is registered."""
     user, _ = realistic(home, project)
-    first = ended((*TERMINAL, "backup", "create", "v1", "--json"), home, project)
+    first = ended(typed("backup", "create", "v1", "--json"), home, project)
     assert first.returncode == 0, first.stderr
     place = user / locked
     mode = place.stat().st_mode & 0o777

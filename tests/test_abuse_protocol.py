@@ -22,26 +22,21 @@ import mcp_types as types
 import pytest
 from support.attacker import (
     END,
-    MODULE,
-    START_SECONDS,
-    TERMINAL,
     Attacker,
     Forger,
-    Gate,
-    Process,
     attacker_in,
     commands_target,
-    ended,
     entry,
     everything,
     log_of,
     member,
     packed,
-    process,
     records_of,
     require_recorded,
 )
 from support.config import realistic
+from support.host import Gate, Process, ended, process, typed
+from support.nursery import SERVER, Program
 from support.tree import Fifo, Link, Snapshot, build, snapshot
 
 from stravinsky_rollback_mcp.core.codec import chain
@@ -109,13 +104,13 @@ def test_row_10_a_project_that_is_not_there_ends_it(home: Path, tmp_path: Path) 
     """Nothing is guessed and nothing is written: `~user`, relative and missing folders, a file."""
     (tmp_path / "file").touch()
     for given in ("~root", "nowhere", str(tmp_path / "file")):
-        run = ended((*MODULE, "--project", given), home, tmp_path)
+        run = ended(SERVER._replace(words=("--project", given)), home, tmp_path)
         assert (run.returncode, run.stdout) == (1, ""), given
         assert run.stderr.startswith("stravinsky-rollback-mcp: invalid_argument: the project folder"), given
-    run = ended(MODULE, home, tmp_path, CLAUDE_PROJECT_DIR="/nowhere/at/all")
+    run = ended(SERVER, home, tmp_path, CLAUDE_PROJECT_DIR="/nowhere/at/all")
     assert (run.returncode, run.stdout) == (1, "")
     assert "invalid_argument" in run.stderr
-    run = ended((*TERMINAL, "backup", "create", "--project", "/nowhere/at/all"), home, tmp_path)
+    run = ended(typed("backup", "create", "--project", "/nowhere/at/all"), home, tmp_path)
     assert run.returncode == 1
     assert "invalid_argument" in run.stderr
     assert os.listdir(home) == []
@@ -543,7 +538,7 @@ def test_row_83_a_lone_surrogate_does_not_end_it(spoken: tuple[Process, Path, Pa
 def test_row_84_standard_output_is_the_protocols_alone(home: Path, project: Path) -> None:
     """Prints and raw writes of a dependency at every file operation; each line of ours is parsed as it comes."""
     realistic(home, project)
-    command = (sys.executable, "-c", "from support.attacker import serve_noisy; serve_noisy()")
+    command = Program("support.host", "serve_noisy")
     with process(home, project, command=command, CLAUDE_PROJECT_DIR=str(project)) as server:
         server.shake_hands()
         server.call("create_backup", version="v1")
@@ -559,8 +554,11 @@ def test_row_84_standard_output_is_the_protocols_alone(home: Path, project: Path
 # --- hosts that give up --------------------------------------------------------------------------------------------
 
 
+Gated = Callable[..., tuple[Process, Gate]]
+
+
 @pytest.fixture
-def gated(home: Path, project: Path, tmp_path: Path) -> Iterator[Callable[[str, str], tuple[Process, Gate]]]:
+def gated(home: Path, project: Path, tmp_path: Path) -> Iterator[Gated]:
     """Starts a server that stops before a call; its configuration differs from the backup `v1`."""
     realistic(home, project)
     with attacker_in(home, project) as made:
@@ -569,9 +567,10 @@ def gated(home: Path, project: Path, tmp_path: Path) -> Iterator[Callable[[str, 
         (root / ".claude" / "hooks" / "new.py").write_text("new\n", encoding="utf-8")
     with ExitStack() as stack:
 
-        def start(operation: str, part: str) -> tuple[Process, Gate]:
+        def start(operation: str, part: str, **options: float) -> tuple[Process, Gate]:
             gate = Gate(tmp_path)
-            server = stack.enter_context(process(home, project, command=gate.command(operation, part, project=project)))
+            command = gate.command(operation, part, project=project, **options)
+            server = stack.enter_context(process(home, project, command=command))
             stack.callback(gate.close)
             server.shake_hands()
             return server, gate
@@ -603,9 +602,7 @@ STOPS = {"staging": ("mkdir", ".stravinsky-"), "swap": ("renameat2", ".claude/ho
 
 
 @pytest.mark.parametrize("stop", STOPS)
-def test_row_85_a_cancelled_rollback_is_finished_and_told(
-    gated: Callable[[str, str], tuple[Process, Gate]], home: Path, project: Path, stop: str
-) -> None:
+def test_row_85_a_cancelled_rollback_is_finished_and_told(gated: Gated, home: Path, project: Path, stop: str) -> None:
     """Cancelled in the middle it goes on to its end, without an answer; the audit says that it was too late."""
     server, gate = gated(*STOPS[stop])
     old = both(home, project)
@@ -624,9 +621,7 @@ def test_row_85_a_cancelled_rollback_is_finished_and_told(
     assert both(home, project) == old
 
 
-def test_row_85_a_rollback_cancelled_before_it_began_is_whole(
-    gated: Callable[[str, str], tuple[Process, Gate]], home: Path, project: Path
-) -> None:
+def test_row_85_a_rollback_cancelled_before_it_began_is_whole(gated: Gated, home: Path, project: Path) -> None:
     """Request and cancellation in one write, and while the call still waits for the lock: old or new, audit and all."""
     server, gate = gated("open_append", "rollback/lock")
     old = both(home, project)
@@ -650,7 +645,7 @@ def test_row_85_a_rollback_cancelled_before_it_began_is_whole(
 @pytest.mark.parametrize("how", ["EOF", "SIGTERM", "SIGINT", "EOF and SIGTERM"])
 @pytest.mark.parametrize("stop", STOPS)
 def test_row_86_an_end_in_the_middle_is_waited_for(
-    gated: Callable[[str, str], tuple[Process, Gate]], home: Path, project: Path, how: str, stop: str
+    gated: Gated, home: Path, project: Path, how: str, stop: str
 ) -> None:
     """Hosts hang up or send signals whenever they like: what was begun is ended first, then the process, with 0."""
     server, gate = gated(*STOPS[stop])
@@ -670,10 +665,10 @@ def test_row_86_an_end_in_the_middle_is_waited_for(
 
 @pytest.mark.parametrize("how", ["EOF", "SIGTERM"])
 def test_row_86_an_end_that_takes_too_long_is_left_to_the_next_start(
-    gated: Callable[[str, str], tuple[Process, Gate]], home: Path, project: Path, how: str
+    gated: Gated, home: Path, project: Path, how: str
 ) -> None:
-    """A disk that hangs in the middle of the swap: the process is gone within seconds, and the journal has the rest."""
-    server, gate = gated(*STOPS["swap"])
+    """A disk that hangs in the middle of the swap: the process goes without it, and the journal has the rest."""
+    server, gate = gated(*STOPS["swap"], settle_seconds=0.1)
     old = both(home, project)
     server.ask_tool("rollback_to", version="v1")
     gate.wait()
@@ -693,27 +688,33 @@ def test_row_86_an_end_that_takes_too_long_is_left_to_the_next_start(
 # --- hosts of another age ------------------------------------------------------------------------------------------
 
 
+def done(home: Path, project: Path) -> Snapshot:
+    """Everything but the folders of a store without a backup, which a session makes after whatever it answered."""
+    made = (b".stravinsky", b".stravinsky/rollback", b".stravinsky/rollback/backups")
+    return {path: entry for path, entry in everything(home, project).items() if path not in made}
+
+
 @pytest.mark.parametrize("version", ["1900-01-01", "2999-12-31", "", "latest", 20250618, None, ["2025-06-18"]])
 def test_row_90_a_wrong_version_is_answered_as_the_protocol_says(home: Path, project: Path, version: object) -> None:
     """An error, or a version that this server speaks; nothing is touched either way."""
     realistic(home, project)
-    before = snapshot(home)
+    before = done(home, project)
     hello = {"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
     with process(home, project) as server:
-        reply = server.answer(server.ask("initialize", hello), within=START_SECONDS)
+        reply = server.answer(server.ask("initialize", hello))
         if "error" in reply:
             assert reply["error"]["code"] in {-32602, -32022, -32600}
         else:
             assert reply["result"]["protocolVersion"].startswith("20")
             assert reply["result"]["protocolVersion"] != version
         assert server.is_running
-    assert snapshot(home) == before
+    assert done(home, project) == before
 
 
 def test_row_90_a_call_before_the_handshake_does_nothing(home: Path, project: Path) -> None:
-    """Of the older age without `initialize`, of the newer without or with a wrong `_meta`: an error, and no trace."""
+    """Of the older age without `initialize`, of the newer without or with a wrong `_meta`: an error, and no backup."""
     realistic(home, project)
-    before = everything(home, project)
+    before = done(home, project)
     call = {"name": "create_backup", "arguments": {"version": "v1"}}
     with process(home, project) as server:
         metas: tuple[dict[str, Any], ...] = (
@@ -723,12 +724,12 @@ def test_row_90_a_call_before_the_handshake_does_nothing(home: Path, project: Pa
             {"_meta": "2026-07-28"},
         )
         for meta in metas:
-            reply = server.answer(server.ask("tools/call", {**call, **meta}), within=START_SECONDS)
+            reply = server.answer(server.ask("tools/call", {**call, **meta}))
             assert reply["error"]["code"] in {-32602, -32022, -32600}, reply
         assert server.is_running
         server.hang_up()
         assert server.end() == 0
-    assert everything(home, project) == before
+    assert done(home, project) == before
 
 
 def test_row_90_a_refusal_over_the_wire_is_recorded(spoken: tuple[Process, Path, Path]) -> None:

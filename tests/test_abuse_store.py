@@ -16,17 +16,16 @@ from support.attacker import (
     END,
     Attacker,
     Forger,
-    Gate,
     attacker_in,
     commands_target,
     entry,
     everything,
     member,
     packed,
-    process,
     records_of,
 )
 from support.config import realistic
+from support.host import Gate, process
 from support.tree import build, snapshot
 
 from stravinsky_rollback_mcp.cli import main

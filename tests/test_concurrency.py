@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.attacker import SCRIPT, TERMINAL, ended, process
 from support.crash import (
     PERSON,
     SETTINGS_ONE,
@@ -26,6 +25,7 @@ from support.crash import (
     perform,
     plant,
 )
+from support.host import ended, process, typed
 from support.tree import Spec, snapshot
 
 from stravinsky_rollback_mcp.core.model import BackupStatus, EventStatus, EventType
@@ -158,15 +158,15 @@ def test_row_58_two_servers_and_a_terminal_share_one_store(home: Path, project: 
     """Real processes: both servers answer, the terminal too, and nobody's backup is lost."""
     (home / ".claude").mkdir()
     (home / ".claude" / "settings.json").write_text(SETTINGS_ONE, encoding="utf-8")
-    with process(home, project, command=SCRIPT) as one, process(home, project, command=SCRIPT) as two:
+    with process(home, project) as one, process(home, project) as two:
         one.shake_hands()
         two.shake_hands()
         asked = [(server, server.ask_tool("create_backup", version=name)) for server, name in ((one, "a"), (two, "b"))]
-        typed = ended([*TERMINAL, "backup", "create", "c"], home, project)
-        assert typed.returncode == 0, typed.stderr
+        done = ended(typed("backup", "create", "c"), home, project)
+        assert done.returncode == 0, done.stderr
         for server, number in asked:
             assert not server.answer(number)["result"].get("isError")
-    listed = ended([*TERMINAL, "backup", "list", "--json"], home, project)
+    listed = ended(typed("backup", "list", "--json"), home, project)
     assert {"a", "b", "c"} <= {backup["version"] for backup in json.loads(listed.stdout)["backups"]}
 
 

@@ -5,9 +5,6 @@ store but the copies of the configuration themselves.
 """
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,13 +12,13 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
+from support.host import Process, process
 from support.tree import File, Spec, build
 
 from stravinsky_rollback_mcp.cli import main
 from stravinsky_rollback_mcp.server.tools import TOOLS
 
 MARK = "Zq7MARKERsecret91x"  # is in every secret, and in nothing else
-WAIT_SECONDS = 60
 
 
 # -- a configuration full of secrets --------------------------------------------------------------------------------
@@ -129,76 +126,36 @@ def require_no_secret_in_the_store(world: Path) -> None:
     assert {"manifest.json", "operations.log", "latest.json"} <= looked_at
 
 
-def _around_marks(said: bytes) -> list[bytes]:
+def _around_marks(said: str) -> list[str]:
     """What stands before each secret that was told: where it came from, for whoever mends it."""
-    return [piece[-300:] for piece in said.split(MARK.encode())[:-1]]
+    return [piece[-300:] for piece in said.split(MARK)[:-1]]
 
 
 # -- tools ----------------------------------------------------------------------------------------------------------
 
 
-class Server:
-    """One server process with every tool; remembers all bytes that it wrote."""
-
-    def __init__(self, project: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "stravinsky_rollback_mcp", "--tools", "all"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=project,
-            env=dict(os.environ),
-        )
-        self._ids = 0
-        self.said = b""
-        info = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}
-        self._ask("initialize", info)
-        self._tell({"jsonrpc": "2.0", "method": "notifications/initialized"})
-        self._ask("tools/list", {})
-
-    def _tell(self, message: Mapping[str, Any]) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(message).encode() + b"\n")
-        self._process.stdin.flush()
-
-    def _ask(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        self._ids += 1
-        self._tell({"jsonrpc": "2.0", "id": self._ids, "method": method, "params": params})
-        assert self._process.stdout is not None
-        while True:
-            line = self._process.stdout.readline()
-            assert line, "the server has gone"
-            self.said += line
-            answer = json.loads(line)
-            if answer.get("id") == self._ids:
-                return answer.get("result") or {}
-
-    def call(self, tool: str, **arguments: object) -> dict[str, Any]:
-        """The structured part of an answer, empty for a refusal."""
-        return self._ask("tools/call", {"name": tool, "arguments": arguments}).get("structuredContent") or {}
-
-    def end(self) -> None:
-        """Close its input and take what it said last."""
-        out, err = self._process.communicate(timeout=WAIT_SECONDS)
-        self.said += out + err
-
-
 @pytest.fixture
-def server(world: Path) -> Iterator[Server]:
-    """A session in the project."""
-    made = Server(world / "project")
-    yield made
-    made.end()
+def server(world: Path) -> Iterator[Process]:
+    """A session in the project, with every tool."""
+    with process(world / "home", world / "project", "--tools", "all") as made:
+        made.shake_hands()
+        made.answer(made.ask("tools/list"))
+        yield made
 
 
-def drive(server: Server, tool: str) -> None:
+def ask(server: Process, tool: str, **arguments: object) -> dict[str, Any]:
+    """The structured part of an answer, empty for a refusal."""
+    return server.answer(server.ask_tool(tool, **arguments)).get("result", {}).get("structuredContent") or {}
+
+
+def drive(server: Process, tool: str) -> None:
     """A tool as it is asked for rightly and wrongly; what would change something as a preview, refused, and done."""
     for arguments in ({}, {"version": "v1"}, {"version": "v2", "detail": True}, {"limit": "x"}, {"success": True}):
-        server.call(tool, **arguments)
+        ask(server, tool, **arguments)
     if tool == "compare":
         for given in ({"version": "v1", "other": "v2"}, {"version": "v2", "other": "v1"}, {"version": "@previous"}):
             _read_all_pages(server, given)
-        server.call(tool, version="v1", path="~/.claude/settings.json")
+        ask(server, tool, version="v1", path="~/.claude/settings.json")
     if tool in ("undo", "redo"):
         _restore(server, tool)
     if tool == "rollback_to":
@@ -207,26 +164,26 @@ def drive(server: Server, tool: str) -> None:
             _restore(server, tool, version="v2", only=[only])
 
 
-def _read_all_pages(server: Server, given: Mapping[str, object]) -> None:
+def _read_all_pages(server: Process, given: Mapping[str, object]) -> None:
     cursor: str | None = None
-    while (page := server.call("compare", **given, cursor=cursor)).get("next_cursor"):
+    while (page := ask(server, "compare", **given, cursor=cursor)).get("next_cursor"):
         cursor = page["next_cursor"]
 
 
-def _restore(server: Server, tool: str, **given: object) -> None:
-    plan = server.call(tool, **given, dry_run=True)
-    server.call(tool, **given)
-    server.call(tool, **given, plan_id=plan.get("plan_id"), accept=plan.get("security_changes", []))
+def _restore(server: Process, tool: str, **given: object) -> None:
+    plan = ask(server, tool, **given, dry_run=True)
+    ask(server, tool, **given)
+    ask(server, tool, **given, plan_id=plan.get("plan_id"), accept=plan.get("security_changes", []))
 
 
-def test_no_tool_tells_a_secret(world: Path, server: Server) -> None:
+def test_no_tool_tells_a_secret(world: Path, server: Process) -> None:
     """Contract and threat model, rows 64 to 66, 87: whatever is asked, and whatever state the configuration is in."""
-    server.call("create_backup", version="v1", note="first")
-    server.call("create_backup", note=f"a note with a line end\n{MARK}")
-    server.call("create_backup", version=f"not a name {MARK}")
+    ask(server, "create_backup", version="v1", note="first")
+    ask(server, "create_backup", note=f"a note with a line end\n{MARK}")
+    ask(server, "create_backup", version=f"not a name {MARK}")
     change(world, "two")
-    server.call("list_backups", detail=True)
-    server.call("create_backup", version="v2")
+    ask(server, "list_backups", detail=True)
+    ask(server, "create_backup", version="v2")
     for tool in TOOLS:
         drive(server, tool.name)
         change(world, f"after-{tool.name}-")
@@ -234,12 +191,14 @@ def test_no_tool_tells_a_secret(world: Path, server: Server) -> None:
     for tool in TOOLS:
         drive(server, tool.name)
         break_settings(world)
-    server.end()
-    assert _around_marks(server.said) == []
+    server.hang_up()
+    assert server.end() == 0
+    said = json.dumps(server.said) + server.errors
+    assert _around_marks(said) == []
     for tool in TOOLS:  # each did answer, and not only with refusals
-        assert f'"{tool.name}"'.encode() in server.said
-    assert server.said.count(b'"isError":false') > len(TOOLS)
-    assert b"***" in server.said
+        assert f'"{tool.name}"' in said
+    assert said.count('"isError": false') > len(TOOLS)
+    assert "***" in said
     require_no_secret_in_the_store(world)
 
 

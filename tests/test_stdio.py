@@ -6,14 +6,13 @@ first reply, and how it ends.
 
 import json
 import os
-import queue
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,155 +20,23 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from mcp import Client, StdioServerParameters
 from support.config import realistic
+from support.host import MODULE, SCRIPT, WAIT_SECONDS, Process, process
 from support.tree import Snapshot, build, snapshot
 
 from stravinsky_rollback_mcp import server
-
-WAIT_SECONDS = 5
-START_SECONDS = 20  # the SDK alone is 582 modules, and a fresh checkout has no byte code yet
-MODULE = (sys.executable, "-m", "stravinsky_rollback_mcp")
-SCRIPT = (str(Path(sys.executable).with_name("stravinsky-rollback-mcp")),)
-
-
-class Process:
-    """A server process and both ends of its pipes. Every line that it writes must be a JSON-RPC message."""
-
-    def __init__(self, command: tuple[str, ...], **environ: str) -> None:
-        self._child = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **environ},
-        )
-        self._lines: queue.Queue[bytes | None] = queue.Queue()
-        self._errors: list[bytes] = []
-        self._threads = [threading.Thread(target=self._read), threading.Thread(target=self._listen)]
-        for thread in self._threads:
-            thread.start()
-        self._id = 0
-
-    def _read(self) -> None:
-        assert self._child.stdout is not None
-        for line in self._child.stdout:
-            self._lines.put(line)
-        self._lines.put(None)
-
-    def _listen(self) -> None:
-        assert self._child.stderr is not None
-        self._errors.extend(self._child.stderr)
-
-    # -- speaking ---------------------------------------------------------------------------------------------
-
-    def send(self, line: bytes) -> None:
-        """Raw bytes on the server's standard input."""
-        assert self._child.stdin is not None
-        self._child.stdin.write(line)
-        self._child.stdin.flush()
-
-    def ask(self, method: str, params: dict[str, Any] | None = None) -> int:
-        """Send a request; returns its id."""
-        self._id += 1
-        message = {"jsonrpc": "2.0", "id": self._id, "method": method, "params": params or {}}
-        self.send(json.dumps(message).encode() + b"\n")
-        return self._id
-
-    def answer(self, to: int, *, within: float = WAIT_SECONDS) -> dict[str, Any]:
-        """The reply to one request; what else the server says is read on the way."""
-        while True:
-            line = self._lines.get(timeout=within)
-            assert line is not None, self.errors
-            message = json.loads(line)
-            assert message["jsonrpc"] == "2.0"
-            assert line.endswith(b"}\n")
-            if message.get("id") == to:
-                return message
-
-    def question(self) -> dict[str, Any]:
-        """The next request of the server's own; what else it says is read on the way."""
-        while True:
-            line = self._lines.get(timeout=WAIT_SECONDS)
-            assert line is not None, self.errors
-            message = json.loads(line)
-            if "method" in message and "id" in message:
-                return message
-
-    def shake_hands(self, version: str = "2025-06-18", **capabilities: Any) -> dict[str, Any]:
-        """The handshake of the older era, as codex and gemini-cli do it."""
-        hello = {
-            "protocolVersion": version,
-            "capabilities": capabilities,
-            "clientInfo": {"name": "raw", "version": "1"},
-        }
-        reply = self.answer(self.ask("initialize", hello), within=START_SECONDS)
-        self.send(b'{"jsonrpc": "2.0", "method": "notifications/initialized"}\n')
-        return reply["result"]
-
-    def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        """The structured result of a tool that succeeds."""
-        reply = self.answer(self.ask("tools/call", {"name": tool, "arguments": arguments}))
-        assert "result" in reply, reply
-        assert not reply["result"].get("isError"), reply["result"]
-        return reply["result"]["structuredContent"]
-
-    # -- ending -----------------------------------------------------------------------------------------------
-
-    def signal(self, number: int) -> None:
-        """Send a signal; standard input stays open."""
-        self._child.send_signal(number)
-
-    def hang_up(self) -> None:
-        """Close the server's standard input, as a client does that ends."""
-        assert self._child.stdin is not None
-        self._child.stdin.close()
-
-    def end(self) -> int:
-        """Wait for the process to end by itself; returns its exit code."""
-        code = self._child.wait(WAIT_SECONDS)
-        for thread in self._threads:
-            thread.join(WAIT_SECONDS)
-        return code
-
-    @property
-    def errors(self) -> str:
-        """What was said on standard error so far."""
-        return b"".join(self._errors).decode()
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the process is still there."""
-        return self._child.poll() is None
-
-    def close(self) -> None:
-        """Leave nothing behind."""
-        self._child.kill()
-        self._child.wait(WAIT_SECONDS)
-        for thread in self._threads:
-            thread.join(WAIT_SECONDS)
-        for pipe in (self._child.stdin, self._child.stdout, self._child.stderr):
-            assert pipe is not None
-            try:
-                pipe.close()
-            except BrokenPipeError:
-                continue
-
 
 Start = Callable[..., Process]
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
+def start(home: Path, project: Path) -> Iterator[Start]:
     """Starts servers of the test's home and project; without an automatic backup unless a test asks for it."""
-    running: list[Process] = []
+    with ExitStack() as stack:
 
-    def started(*arguments: str, command: tuple[str, ...] = MODULE, **environ: str) -> Process:
-        process = Process((*command, *arguments), **{"STRAVINSKY_BACKUP_ON_SESSION_START": "false", **environ})
-        running.append(process)
-        return process
+        def started(*words: str, **options: Any) -> Process:
+            return stack.enter_context(process(home, project, *words, **options))
 
-    yield started
-    for process in running:
-        process.close()
+        yield started
 
 
 @pytest.fixture
@@ -204,31 +71,31 @@ def test_a_wrecked_configuration_comes_back_byte_for_byte(
     start: Start, roots: tuple[Path, Path], home: Path, command: tuple[str, ...]
 ) -> None:
     """Odd names, links, modes, both scopes; standard output carries JSON-RPC only, standard error stays empty."""
-    process = start(command=command)
-    hello = process.shake_hands()
+    served = start(command=command)
+    hello = served.shake_hands()
     assert hello["serverInfo"]["name"] == "config-rollback"
     assert "create_backup" in hello["instructions"]
-    names = [tool["name"] for tool in process.answer(process.ask("tools/list"))["result"]["tools"]]
+    names = [tool["name"] for tool in served.answer(served.ask("tools/list"))["result"]["tools"]]
     assert {"create_backup", "list_backups", "rollback_to", "undo", "query_audit"} <= set(names)
 
     good = both(roots)
     around = snapshot(home / ".claude.json")
-    process.call("create_backup", version="v1")
+    served.call("create_backup", version="v1")
     wreck(*roots)
     bad = both(roots)
-    preview = process.call("rollback_to", version="v1", dry_run=True)
+    preview = served.call("rollback_to", version="v1", dry_run=True)
     assert both(roots) == bad
-    done = process.call("rollback_to", version="v1", plan_id=preview["plan_id"], accept=preview["security_changes"])
+    done = served.call("rollback_to", version="v1", plan_id=preview["plan_id"], accept=preview["security_changes"])
     assert done["applied"]
     assert both(roots) == good
-    process.call("undo", accept=process.call("undo", dry_run=True)["security_changes"])
+    served.call("undo", accept=served.call("undo", dry_run=True)["security_changes"])
     assert both(roots) == bad
-    process.call("redo", accept=process.call("redo", dry_run=True)["security_changes"])
+    served.call("redo", accept=served.call("redo", dry_run=True)["security_changes"])
     assert both(roots) == good
     assert snapshot(home / ".claude.json") == around
-    process.hang_up()
-    assert process.end() == 0
-    assert process.errors == ""
+    served.hang_up()
+    assert served.end() == 0
+    assert served.errors == ""
 
 
 def test_just_the_one_lost_hook_comes_back(start: Start, roots: tuple[Path, Path]) -> None:
@@ -240,9 +107,9 @@ def test_just_the_one_lost_hook_comes_back(start: Start, roots: tuple[Path, Path
     path, guard = user / "settings.json", user / "hooks" / "guard_bash.py"
     before = json.loads(path.read_bytes())
     script = guard.read_bytes()
-    process = start()
-    process.shake_hands(elicitation={})
-    process.call("create_backup", version="before-install")
+    served = start()
+    served.shake_hands(elicitation={})
+    served.call("create_backup", version="before-install")
     settings = json.loads(path.read_bytes())
     lost = settings["hooks"].pop("PreToolUse")
     settings["permissions"]["allow"] = ["Bash(installed:*)"]
@@ -251,25 +118,25 @@ def test_just_the_one_lost_hook_comes_back(start: Start, roots: tuple[Path, Path
     guard.unlink()
 
     only = ["~/.claude/settings.json#/hooks/PreToolUse"]
-    preview = process.call("rollback_to", version="before-install", only=only, dry_run=True)
+    preview = served.call("rollback_to", version="before-install", only=only, dry_run=True)
     assert preview["security_changes"] == []
-    done = process.call("rollback_to", version="before-install", only=only, plan_id=preview["plan_id"])
+    done = served.call("rollback_to", version="before-install", only=only, plan_id=preview["plan_id"])
     assert {change["component"] for change in done["changes"] if change["action"] != "none"} == {"hooks", "settings"}
     settings["hooks"]["PreToolUse"] = lost
     assert json.loads(path.read_bytes()) == settings
     assert guard.read_bytes() == script
 
     only = ["~/.claude/settings.json#/permissions/allow"]
-    call = process.ask("tools/call", {"name": "rollback_to", "arguments": {"version": "before-install", "only": only}})
-    question = process.question()
+    call = served.ask("tools/call", {"name": "rollback_to", "arguments": {"version": "before-install", "only": only}})
+    question = served.question()
     assert question["method"] == "elicitation/create"
     assert "Bash(git status)" in question["params"]["message"]
     other = start()
     other.shake_hands()
     assert other.call("create_backup", version="meanwhile")["created"]
     answer = {"action": "accept", "content": {"apply": True}}
-    process.send(json.dumps({"jsonrpc": "2.0", "id": question["id"], "result": answer}).encode() + b"\n")
-    result = process.answer(call)["result"]
+    served.send(json.dumps({"jsonrpc": "2.0", "id": question["id"], "result": answer}).encode())
+    result = served.answer(call)["result"]
     assert result["structuredContent"]["applied"], result
     settings["permissions"]["allow"] = before["permissions"]["allow"]
     assert json.loads(path.read_bytes()) == settings
@@ -292,59 +159,11 @@ def test_the_sdks_own_client_can_use_it(roots: tuple[Path, Path], era: str) -> N
     assert listed.structured_content["project_root"] == str(roots[1])
 
 
-def calling(number: int, arguments: bytes) -> bytes:
-    """A call of create_backup with arguments that no JSON library would write."""
-    call = b'{"jsonrpc": "2.0", "id": %d, "method": "tools/call", "params": {"name": "create_backup", "arguments": %s}}'
-    return call % (number, arguments)
-
-
-def test_noise_does_not_end_the_conversation(start: Start, roots: tuple[Path, Path]) -> None:
-    """Threat model, rows 80 to 83 and 90: broken, nested, huge, batched and unknown messages change nothing."""
-    process = start()
-    process.shake_hands()
-    process.call("create_backup", version="v1")
-    before = both(roots)
-    call: dict[str, Any] = {
-        "jsonrpc": "2.0",
-        "id": "x",
-        "method": "tools/call",
-        "params": {"name": "undo", "arguments": {}},
-    }
-    for line in (
-        b"{",
-        b"\xff\xfe\x00",
-        b"[" * 200_000,
-        json.dumps([call]).encode(),
-        b'{"jsonrpc": "2.0", "method": "notifications/unheard-of"}',
-        b'{"jsonrpc": "2.0", "id": 9007199254740993, "method": "tools/burn"}',
-        b'{"jsonrpc": "1.0", "id": 5, "method": "tools/list"}',
-        b'{"jsonrpc": "2.0", "id": 6, "method": "tools/call", "params": {"name": "undo", "arguments": "all"}}',
-        b'{"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": ["undo"]}',
-        calling(8, b'{"version": "\\ud800"}'),
-        calling(9, b'{"note": "' + b"n" * (2 << 20) + b'"}'),
-        b"",
-    ):
-        process.send(line + b"\n")
-    assert [backup["version"] for backup in process.call("list_backups")["backups"]] == ["v1"]
-    assert both(roots) == before
-    assert "Traceback" not in process.errors
-
-
-def test_a_call_before_the_handshake_is_refused(start: Start, roots: tuple[Path, Path], home: Path) -> None:
-    """Threat model, row 90: an error of the protocol; nothing is done."""
-    process = start()
-    reply = process.answer(process.ask("tools/call", {"name": "create_backup", "arguments": {}}), within=START_SECONDS)
-    assert reply["error"]["code"] in {-32602, -32600, -32022}
-    assert not (home / ".stravinsky" / "rollback" / "backups").exists() or not os.listdir(
-        home / ".stravinsky" / "rollback" / "backups"
-    )
-
-
 def test_read_only_is_a_flag(start: Start, roots: tuple[Path, Path]) -> None:
     """What changes the configuration does not exist then."""
-    process = start("--read-only")
-    process.shake_hands()
-    names = {tool["name"] for tool in process.answer(process.ask("tools/list"))["result"]["tools"]}
+    served = start("--read-only")
+    served.shake_hands()
+    names = {tool["name"] for tool in served.answer(served.ask("tools/list"))["result"]["tools"]}
     assert {"create_backup", "list_backups", "query_audit"} <= names
     assert not names & {"rollback_to", "undo", "redo", "begin_update", "finish_update"}
 
@@ -353,10 +172,10 @@ def test_project_and_store_are_flags(start: Start, roots: tuple[Path, Path], tmp
     """The person's server entry decides, not the folder that the host was started in."""
     other = tmp_path / "elsewhere"
     build(other, {".claude": {"hooks": {"a.py": "a"}}})
-    process = start("--project", str(other), "--store", str(tmp_path / "store"))
-    process.shake_hands()
-    assert process.call("list_backups")["project_root"] == str(other / ".claude")
-    process.call("create_backup", version="v1")
+    served = start("--project", str(other), "--store", str(tmp_path / "store"))
+    served.shake_hands()
+    assert served.call("list_backups")["project_root"] == str(other / ".claude")
+    served.call("create_backup", version="v1")
     assert (tmp_path / "store" / "backups" / "v1" / "manifest.json").exists()
 
 
@@ -366,39 +185,38 @@ def test_project_and_store_are_flags(start: Start, roots: tuple[Path, Path], tmp
 def test_a_backup_is_made_after_the_first_reply(start: Start, roots: tuple[Path, Path]) -> None:
     """Protection from the first session on; an unchanged second session adds none."""
     for _ in range(2):
-        process = start(STRAVINSKY_BACKUP_ON_SESSION_START="true")
-        process.shake_hands()
+        served = start(STRAVINSKY_BACKUP_ON_SESSION_START="true")
+        served.shake_hands()
         deadline = time.monotonic() + WAIT_SECONDS
-        listed = process.call("list_backups")
+        listed = served.call("list_backups")
         while not listed["total"]:
             assert time.monotonic() < deadline
-            listed = process.call("list_backups")
+            listed = served.call("list_backups")
         (backup,) = listed["backups"]
         assert (backup["kind"], backup["made_by"]) == ("automatic", "tool")
         assert listed["current"]["version"] == backup["version"]
-        process.hang_up()
-        assert process.end() == 0
-    process = start()
-    process.shake_hands()
-    (event,) = process.call("query_audit")["events"]
+        served.hang_up()
+        assert served.end() == 0
+    served = start()
+    served.shake_hands()
+    (event,) = served.call("query_audit")["events"]
     assert (event["event_type"], event["actor"]["kind"]) == ("BACKUP_CREATED", "server")
 
 
 def test_the_automatic_backup_can_be_switched_off(start: Start, roots: tuple[Path, Path]) -> None:
     """`backup.on_session_start` false: after many replies there is still nothing."""
-    process = start(STRAVINSKY_BACKUP_ON_SESSION_START="false")
-    process.shake_hands()
+    served = start(STRAVINSKY_BACKUP_ON_SESSION_START="false")
+    served.shake_hands()
     for _ in range(20):
-        assert process.call("list_backups")["total"] == 0
-    assert process.call("query_audit")["events"] == []
+        assert served.call("list_backups")["total"] == 0
+    assert served.call("query_audit")["events"] == []
 
 
 def test_nothing_is_touched_before_a_client_speaks(start: Start, roots: tuple[Path, Path], home: Path) -> None:
     """A host may start a server and never use it."""
-    process = start(STRAVINSKY_BACKUP_ON_SESSION_START="true")
-    process.hang_up()
-    process._child.wait(START_SECONDS)
-    assert process.end() == 0
+    served = start(STRAVINSKY_BACKUP_ON_SESSION_START="true")
+    served.hang_up()
+    assert served.end() == 0
     assert not (home / ".stravinsky").exists()
 
 
@@ -424,7 +242,7 @@ anyio.run(main)
 def test_nothing_heavy_of_ours_is_imported_before_the_first_reply(home: Path, era: str) -> None:
     """Speed goals, P8: a host shows a server as failed that answers late; the rest is imported when it is used."""
     command = [sys.executable, "-c", PROBE, str(home), era]
-    run = subprocess.run(command, capture_output=True, check=True, timeout=START_SECONDS)
+    run = subprocess.run(command, capture_output=True, check=True, timeout=WAIT_SECONDS)
     heavy = ("service", "schema", "disk", "cli", "core.checks", "core.plan", "core.history", "core.outcome")
     loaded = [name.removeprefix("stravinsky_rollback_mcp.") for name in json.loads(run.stdout)]
     assert [name for name in loaded if name.startswith(heavy)] == []
@@ -438,86 +256,40 @@ def test_a_signal_ends_the_process_while_the_client_still_listens(
     start: Start, roots: tuple[Path, Path], number: signal.Signals
 ) -> None:
     """Claude Code sends SIGINT, SIGTERM 100 ms later and SIGKILL at 500 ms, and closes nothing before."""
-    process = start()
-    process.shake_hands()
-    process.call("create_backup", version="v1")
-    process.signal(number)
-    assert process.end() == 0
-    assert process.errors == ""
+    served = start()
+    served.shake_hands()
+    served.call("create_backup", version="v1")
+    served.signal(number)
+    assert served.end() == 0
+    assert served.errors == ""
 
 
 def test_two_signals_in_a_row_are_one(start: Start, roots: tuple[Path, Path]) -> None:
     """The second must not tear down what the first lets finish."""
-    process = start()
-    process.shake_hands()
-    process.signal(signal.SIGINT)
-    process.signal(signal.SIGTERM)
-    assert process.end() == 0
-    assert "Traceback" not in process.errors
+    served = start()
+    served.shake_hands()
+    served.signal(signal.SIGINT)
+    served.signal(signal.SIGTERM)
+    assert served.end() == 0
+    assert "Traceback" not in served.errors
 
 
 def test_the_end_of_input_ends_the_process(start: Start, roots: tuple[Path, Path]) -> None:
     """The regular way: the client closes the pipe."""
-    process = start()
-    process.shake_hands()
-    process.hang_up()
-    assert process.end() == 0
-    assert process.errors == ""
-
-
-def ends_by(process: Process, how: str) -> None:
-    """One of the ways in which a host ends a server."""
-    if how == "EOF":
-        process.hang_up()
-    else:
-        process.signal(getattr(signal, how))
-
-
-@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "EOF"])
-def test_an_end_during_a_rollback_leaves_the_old_state_or_the_new(
-    start: Start, roots: tuple[Path, Path], home: Path, how: str
-) -> None:
-    """Threat model, row 86: what is critical ends, or the journal lets the next start end it; exit 0 all the same."""
-    many: dict[str | bytes, Any] = {f"{number:04}.py": f"print({number})\n" * 20 for number in range(800)}
-    build(roots[0] / "hooks", {"many": many})
-    process = start()
-    process.shake_hands()
-    process.call("create_backup", version="v1")
-    new = both(roots)
-    for number in range(0, 800, 2):
-        (roots[0] / "hooks" / "many" / f"{number:04}.py").write_text("broken\n", encoding="utf-8")
-    old = both(roots)
-    journal = home / ".stravinsky" / "rollback" / "recovery" / "journal.json"
-    process.ask("tools/call", {"name": "rollback_to", "arguments": {"version": "v1"}})
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not journal.exists() and both_or_missing(roots) != new:
-        assert time.monotonic() < deadline
-    ends_by(process, how)
-    assert process.end() == 0
-
-    later = start()
-    later.shake_hands()
-    later.call("create_backup", version="after")
-    assert both(roots) in (old, new)
-    assert not list(home.rglob(".stravinsky-*"))
-    assert not journal.exists()
-    assert later.call("query_audit")["chain"]["intact"]
-
-
-def both_or_missing(roots: tuple[Path, Path]) -> tuple[Snapshot, Snapshot] | None:
-    """Both scopes, or None when something was exchanged while it was looked at."""
-    try:
-        return both(roots)
-    except OSError:
-        return None
+    served = start()
+    served.shake_hands()
+    served.hang_up()
+    assert served.end() == 0
+    assert served.errors == ""
 
 
 # --- an environment that cannot be relied on -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environ", "code"),
+    ("words", "environ", "code"),
     [
+        ((), {"HOME": None}, "env_untrusted"),
         ((), {"HOME": ""}, "env_untrusted"),
         ((), {"HOME": "relative"}, "env_untrusted"),
         ((), {"HOME": "/nowhere/at/all"}, "env_untrusted"),
@@ -527,32 +299,29 @@ def both_or_missing(roots: tuple[Path, Path]) -> tuple[Snapshot, Snapshot] | Non
     ],
 )
 def test_a_bad_environment_ends_it_with_one_clean_line(
-    home: Path, arguments: tuple[str, ...], environ: dict[str, str], code: str
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    environ: dict[str, str | None],
+    code: str,
 ) -> None:
-    """Threat model, row 101: exit 1 and the reason, before anything is served or written."""
-    run = subprocess.run(
-        [*MODULE, *arguments],
-        env={**os.environ, **environ},
-        input=b"",
-        capture_output=True,
-        check=False,
-        timeout=START_SECONDS,
-    )
-    assert (run.returncode, run.stdout) == (1, b"")
-    (line,) = run.stderr.decode().splitlines()
-    assert line.startswith(f"stravinsky-rollback-mcp: {code}: ")
-    assert "Next: " in line
-    assert list(home.iterdir()) == []
+    """Threat model, row 101: exit 1 and the reason, before anything is served or written.
 
-
-def test_without_a_home_nothing_is_guessed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """HOME unset: in this process, since no child may be let loose on the real home."""
-    monkeypatch.delenv("HOME")
-    monkeypatch.setattr(sys, "argv", ["stravinsky-rollback-mcp"])
+    In this process, since no child may be let loose on the real home.
+    """
+    for name, value in environ.items():
+        if value is None:
+            monkeypatch.delenv(name)
+        else:
+            monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["stravinsky-rollback-mcp", *words])
     with pytest.raises(SystemExit) as ended:
         server.main()
     assert ended.value.code == 1
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith("stravinsky-rollback-mcp: env_untrusted: ")
-    assert len(said.err.splitlines()) == 1
+    (line,) = said.err.splitlines()
+    assert line.startswith(f"stravinsky-rollback-mcp: {code}: ")
+    assert "Next: " in line
+    assert list(home.iterdir()) == []
