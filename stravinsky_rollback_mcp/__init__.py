@@ -16,11 +16,12 @@ The way through the house, in one direction only::
              ``outcome_keeping`` (what the use cases return)
 ``disk``     synchronous I/O: ``atomic`` (the only writer), ``lock``, ``place`` and ``scan`` (live targets) with
              ``attributes``, ``content``, ``peek``, ``memory`` and ``stillness``, ``git`` (where HEAD stands),
-             ``watch`` (whether a hook has anything to do), ``archive`` and ``compression``, ``store`` (backups) and
-             ``ground`` (where it may lie), ``quarantine``, ``salvage`` (what can still be read), ``updates``,
-             ``stage``, ``swap`` and ``retire`` (one target's change), ``journal``, ``execute`` (all, or none),
-             ``ending`` (taken back, finished, or set aside) and ``attention`` (what a person is told), ``probe``,
-             ``syntax`` and ``interpreters`` (evidence for the checks), ``audit`` (the chain) with ``audit_chain``,
+             ``watch`` (whether a hook has anything to do), ``archive`` and ``compression``, ``store`` (backups),
+             ``ground`` (where it may lie) and ``shelf`` (what lies in it), ``quarantine``, ``salvage`` (what can still
+             be read), ``updates``, ``stage``, ``swap`` and ``retire`` (one target's change), ``journal``, ``execute``
+             (all, or none), ``ending`` (taken back, finished, or set aside) and ``attention`` (what a person is told),
+             ``probe``, ``syntax`` and ``interpreters`` (evidence for the checks), ``audit`` (the chain) with
+             ``audit_chain``,
              ``audit_lines`` and ``audit_proof`` (reading and proving it), ``audit_archive`` and ``audit_rotation``
              (what was put away), ``audit_index`` and ``audit_rows`` (finding), ``audit_restart`` (a broken one begun
              anew) and ``audit_pending`` (done while it could not be written)
@@ -28,12 +29,12 @@ The way through the house, in one direction only::
 ``service``  one async method per use case, ``requests`` the way of each; ``desk`` owns clock, ids and the ways in;
              ``stored`` tells which backups exist, ``selectors`` which one is meant, ``walk`` where undo leads;
              ``look``, ``parts``, ``intent`` and ``recover`` plan, ``picture`` with ``evidence`` and ``documents``
-             shows checks what would be; ``backup``, ``restore`` with ``report``, ``emergency``, ``update`` with
-             ``aftermath``, ``compare``, ``checks``, ``reading``, ``keeping``, ``forgetting``, ``adoption``,
-             ``configuration``, ``unlock``, ``audit`` and ``anew`` are the use cases; ``retention`` and ``quarantine``
-             keep the store small and sound, ``latest`` its note of what is live, ``room`` asks the disk and it for
-             room; ``notices`` is what every answer tells, ``underway`` what is not at its end, ``refusals`` counts
-             floods
+             shows checks what would be; ``backup`` and ``drift``, ``restore`` with ``report``, ``emergency``,
+             ``update`` with ``aftermath``, ``compare``, ``checks``, ``reading``, ``keeping``, ``forgetting``,
+             ``adoption``, ``configuration``, ``unlock``, ``audit`` and ``anew`` are the use cases; ``retention`` and
+             ``quarantine`` keep the store small and sound, ``latest`` its note of what is live, ``room`` asks the disk
+             and it for room; ``notices`` is what every answer tells, ``underway`` what is not at its end, ``refusals``
+             counts floods
 ``schema``   pydantic arguments and results, for the server and for ``--json``
 ``server``   MCP over stdio, ``asking`` the person; ``cli`` the terminal twin, and ``start`` where that begins
 

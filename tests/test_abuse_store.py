@@ -32,6 +32,7 @@ from stravinsky_rollback_mcp.cli import main
 from stravinsky_rollback_mcp.core.codec.updates import OpenUpdate
 from stravinsky_rollback_mcp.core.model import EventType
 from stravinsky_rollback_mcp.disk.atomic import Files
+from stravinsky_rollback_mcp.disk.shelf import Shelf, Shelved
 from stravinsky_rollback_mcp.disk.updates import UpdatesFile
 from stravinsky_rollback_mcp.service import quarantine
 
@@ -376,13 +377,13 @@ def test_row_93_a_spot_check_reads_only_so_much(home: Path, project: Path, monke
             (user / "hooks" / "notify.sh").write_text(str(number), encoding="utf-8")
             attacker.call("create_backup", version=f"v{number}")
         read: list[str] = []
-        found = quarantine.damage_found
+        honest = Shelf.has_rotted
 
-        def counted(desk: Any, known: Any, version: str, *, is_read: bool = True) -> tuple[str, ...]:
-            read.extend([version] if is_read else [])
-            return found(desk, known, version, is_read=is_read)
+        def counted(shelf: Shelf, found: Shelved, manifest_sha256: str, proven: set[tuple[int, int, str]]) -> bool:
+            read.append(found.version)
+            return honest(shelf, found, manifest_sha256, proven)
 
-        monkeypatch.setattr(quarantine, "damage_found", counted)
+        monkeypatch.setattr(Shelf, "has_rotted", counted)
         size = sum(path.stat().st_size for path in (attacker.backups / "v1").iterdir())
         monkeypatch.setattr(quarantine, "_SPOT_CHECK_BYTES", 2 * size + size // 2)
         attacker.call("create_backup", version="last")

@@ -289,8 +289,9 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who asked. ``kind`` is ``mcp_client``, ``terminal``, ``hook``, ``server``, or ``unknown`` for a change not ours.
+    """Who asked. ``kind`` is ``mcp_client``, ``terminal``, ``hook`` or ``server``.
 
+    Of a change that was not ours it is ``unknown``, or the ``session`` from whose call it seems to come.
     ``tool_use_id`` is Claude Code's name for the call, as it stands in the transcript; empty where none was given.
     """
 

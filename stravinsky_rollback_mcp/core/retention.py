@@ -96,7 +96,7 @@ def holds_of(owner: Owner, digests: Mapping[str, str]) -> frozenset[Held]:
     )
 
 
-def within_undo(known: Timeline, owner: Owner, held: frozenset[Held], steps: int = UNDO_STEPS) -> frozenset[Held]:
+def within_undo(known: Timeline, owner: Owner, held: frozenset[Held], steps: int) -> frozenset[Held]:
     """The trees that some backup holds and that so many steps of undo, or of redo, of one view may ask for."""
     needed: set[Held] = set()
     # The state that the view is at comes back when something else has changed it, so it is no step yet.

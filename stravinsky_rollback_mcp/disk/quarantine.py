@@ -8,7 +8,8 @@ from stravinsky_rollback_mcp.core.codec.quarantine import Quarantined
 from stravinsky_rollback_mcp.core.names import is_version
 from stravinsky_rollback_mcp.disk.atomic import PRIVATE_FILE, Files
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, read_file
-from stravinsky_rollback_mcp.disk.store import MANIFEST, Opened, names_in, open_manifest, pieces_in
+from stravinsky_rollback_mcp.disk.shelf import MANIFEST, look_into
+from stravinsky_rollback_mcp.disk.store import Opened, names_in, open_manifest
 from stravinsky_rollback_mcp.errors import RollbackError
 
 PROBLEM = "problem.json"
@@ -47,7 +48,7 @@ class Quarantine:
 
     def pieces(self, version: str) -> dict[tuple[int, int], int]:
         """The bytes of each file of a backup, by device and inode."""
-        return pieces_in(f"{self.folder}/{version}")
+        return look_into(self.folder, version).pieces
 
     def remove(self, version: str) -> None:
         """Remove a backup for good: only a person asks for that."""

@@ -8,10 +8,8 @@ manifest says that retention must not remove the backup.
 import hashlib
 import os
 import stat
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from stravinsky_rollback_mcp.core.codec import latest as latest_codec
 from stravinsky_rollback_mcp.core.codec import manifest as manifest_codec
@@ -23,10 +21,12 @@ from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, read_fil
 from stravinsky_rollback_mcp.disk.ground import require_apart, require_safe_way
 from stravinsky_rollback_mcp.disk.place import Place
 from stravinsky_rollback_mcp.disk.scan import Scan, scan, still_the_same
+from stravinsky_rollback_mcp.disk.shelf import MANIFEST, PINNED, Shelf
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
-MANIFEST: Final = "manifest.json"
-_PINNED = "pinned"
+# The archives that one request has read back whole: device, inode, and the digests that they were found to have.
+Proven = set[tuple[int, int, str, str]]
+
 _ATTEMPTS = 4  # one, and at most three more
 
 
@@ -61,17 +61,6 @@ def names_in(folder: str) -> list[str]:
         ) from error
 
 
-def pieces_in(folder: str) -> dict[tuple[int, int], int]:
-    """The bytes of each file in a backup's folder, by device and inode."""
-    found: dict[tuple[int, int], int] = {}
-    # Readers hold no lock: a backup may go, or be closed to us, while it is measured.
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            status = entry.stat(follow_symlinks=False)
-            found[status.st_dev, status.st_ino] = status.st_size
-    return found
-
-
 def open_manifest(path: str, version: str) -> Opened:
     """The manifest of a backup at a path. Raises what ``Store.read`` raises, but for ``not_found``."""
     try:
@@ -93,6 +82,14 @@ def open_manifest(path: str, version: str) -> Opened:
     return Opened(manifest=manifest, sha256=hashlib.sha256(content).hexdigest(), stored_bytes=stored_bytes)
 
 
+def _identity(path: str, stored: StoredTarget) -> tuple[int, int, str, str] | None:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino, stored.archive_sha256, stored.tree.digest)
+
+
 class Store:
     """The folders under one root. Writers hold the store's lock; readers need none.
 
@@ -106,6 +103,7 @@ class Store:
         self.recovery = f"{root}/recovery"
         self.audit = f"{root}/audit"
         self.quarantine = f"{root}/quarantine"
+        self.shelf = Shelf(self.backups)
         self._files = files
 
     def open(self) -> None:
@@ -178,19 +176,6 @@ class Store:
         folder = self.quarantine if is_aside else self.backups
         return f"{folder}/{version}/{archive_name(stored.id, stored.kind)}"
 
-    def is_as_recorded(self, version: str, manifest_sha256: str, archives: Mapping[str, int]) -> bool:
-        """Whether the manifest has that digest and each archive that size: all of ``problem`` without decoding."""
-        folder = f"{self.backups}/{version}"
-        try:
-            content = read_file(f"{folder}/{MANIFEST}", manifest_codec.MAX_BYTES)
-            found = {name: os.lstat(f"{folder}/{name}") for name in archives}
-        except (RollbackError, ChangedWhileReadError, OSError):
-            return False
-        return hashlib.sha256(content).hexdigest() == manifest_sha256 and all(
-            stat.S_ISREG(found[name].st_mode) and found[name].st_size == size_bytes
-            for name, size_bytes in archives.items()
-        )
-
     def problem(self, opened: Opened) -> str:
         """What a look at names and sizes finds wrong with a backup's archives; empty when nothing."""
         for stored in opened.manifest.targets:
@@ -241,19 +226,19 @@ class Store:
 
     def pin(self, version: str) -> None:
         """Mark a backup as one that retention must not remove; again is fine."""
-        path = f"{self.backups}/{version}/{_PINNED}"
+        path = f"{self.backups}/{version}/{PINNED}"
         if not self.is_pinned(version):
             os.close(self._files.create(path, PRIVATE_FILE))
             self._files.sync_folder(f"{self.backups}/{version}")
 
     def unpin(self, version: str) -> None:
         """Take the mark away; a backup without one is fine."""
-        self._files.remove_file(f"{self.backups}/{version}/{_PINNED}")
+        self._files.remove_file(f"{self.backups}/{version}/{PINNED}")
         self._files.sync_folder(f"{self.backups}/{version}")
 
     def is_pinned(self, version: str) -> bool:
         """Whether retention must not remove a backup."""
-        return os.path.lexists(f"{self.backups}/{version}/{_PINNED}")
+        return os.path.lexists(f"{self.backups}/{version}/{PINNED}")
 
     def capture(
         self,
@@ -350,15 +335,26 @@ class Store:
         """Make a captured backup exist: its manifest appears in one step and is durable."""
         self._files.write_file(f"{self.backups}/{version}/{MANIFEST}", content)
 
-    def verify(self, opened: Opened) -> tuple[str, ...]:
-        """Read a backup's archives back whole; the problems found, empty when it is intact."""
+    def verify(self, opened: Opened, proven: Proven | None = None) -> tuple[str, ...]:
+        """Read a backup's archives back whole; the problems found, empty when it is intact.
+
+        An archive in ``proven`` is not read again: backups share what did not change. What reads back well is added.
+        """
+        proven = set() if proven is None else proven
         problems: list[str] = []
         for stored in opened.manifest.targets:
-            if stored.tree.state is TargetState.PRESENT:
-                try:
-                    archive.verify(self.archive_path(opened.manifest.version, stored), stored)
-                except RollbackError as error:
-                    problems.append(f"{error.code}: {error.message}")
+            if stored.tree.state is not TargetState.PRESENT:
+                continue
+            path = self.archive_path(opened.manifest.version, stored)
+            found = _identity(path, stored)
+            if found in proven:
+                continue
+            try:
+                archive.verify(path, stored)
+            except RollbackError as error:
+                problems.append(f"{error.code}: {error.message}")
+            else:
+                proven.update(() if found is None else (found,))
         return tuple(problems)
 
     def size_bytes(self) -> int:
@@ -370,7 +366,7 @@ class Store:
 
     def pieces(self, version: str) -> dict[tuple[int, int], int]:
         """The bytes of each file of a backup, by device and inode: two names of one file are one piece."""
-        return pieces_in(f"{self.backups}/{version}")
+        return self.shelf.look(version).pieces
 
     def read_latest(self) -> tuple[latest_codec.Latest, ...]:
         """What ``latest.json`` says; nothing when it is missing or damaged: it can be written anew at any time."""

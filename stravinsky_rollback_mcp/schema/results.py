@@ -145,7 +145,7 @@ class CompareResult(Spoken):
 
 
 class ActorResult(Result):
-    kind: str = Field(description="mcp_client, terminal, hook, server, or unknown for a change from outside")
+    kind: str = Field(description="mcp_client, terminal, hook, server; of a change from outside session or unknown")
     name: str = Field(description="What it calls itself")
     session_id: str = Field(description="Claude Code's session, where known")
     tool: str = Field(description="The tool or command")

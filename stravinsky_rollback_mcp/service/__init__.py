@@ -115,6 +115,7 @@ class RollbackService(Requests):
             lambda: reading.list_backups(
                 self._desk, limit=limit, cursor=cursor, path=path, detail=detail, all_projects=all_projects
             ),
+            tells=Tells.BY_ITSELF,
         )
 
     async def show_backup(self, caller: Caller, *, version: str) -> Verified:
@@ -362,7 +363,7 @@ class RollbackService(Requests):
 
     async def status(self, caller: Caller) -> Status:
         """Everything at a glance."""
-        return await self._do(caller, "status", {}, lambda: reading.status(self._desk))
+        return await self._do(caller, "status", {}, lambda: reading.status(self._desk), tells=Tells.BY_ITSELF)
 
     async def resume(self, caller: Caller) -> Resumed:
         """Bring an operation that was interrupted to its end."""

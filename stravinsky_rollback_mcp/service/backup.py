@@ -11,10 +11,8 @@ from stravinsky_rollback_mcp.core.codec import manifest as manifest_codec
 from stravinsky_rollback_mcp.core.codec.creation import Creation
 from stravinsky_rollback_mcp.core.codec.journal import Journal, JournalTarget
 from stravinsky_rollback_mcp.core.model import (
-    Actor,
     AuditDraft,
     BackupKind,
-    Certainty,
     EventStatus,
     EventType,
     MadeBy,
@@ -25,6 +23,7 @@ from stravinsky_rollback_mcp.core.model import (
 )
 from stravinsky_rollback_mcp.core.names import capped, leads_out, plural, require_new_version, require_note, shown
 from stravinsky_rollback_mcp.core.outcome import BackupCreated
+from stravinsky_rollback_mcp.core.retention import Stored
 from stravinsky_rollback_mcp.disk import watch
 from stravinsky_rollback_mcp.disk.ground import synced_by
 from stravinsky_rollback_mcp.disk.place import Place
@@ -38,11 +37,12 @@ from stravinsky_rollback_mcp.service.desk import (
     digests_of,
     state_of,
 )
+from stravinsky_rollback_mcp.service.drift import record_drift
 from stravinsky_rollback_mcp.service.latest import write_latest
 from stravinsky_rollback_mcp.service.notices import of_what_was_seen
 from stravinsky_rollback_mcp.service.program import python_version, system, tool_version
 from stravinsky_rollback_mcp.service.quarantine import put_aside, spot_check
-from stravinsky_rollback_mcp.service.retention import prune, require_room
+from stravinsky_rollback_mcp.service.retention import prune, require_room, stored_backups
 from stravinsky_rollback_mcp.service.room import require_space_for_backup
 from stravinsky_rollback_mcp.service.stored import (
     backups_of_view,
@@ -92,13 +92,13 @@ def create_backup(desk: Desk, caller: Caller, version: str | None, note: str) ->
                 return replace(_already_held(desk, caller, existing, note, told), warnings=warnings_of(desk, seen))
         is_person = caller.made_by is MadeBy.TERMINAL
         kind = BackupKind.MANUAL if version is not None or is_person else BackupKind.AUTOMATIC
-        known, found = _set_in_order(desk, caller, known, kind)
+        known, others, found = _set_in_order(desk, caller, known, kind)
         wish = Wish(version=version or desk.new_version("manual" if is_person else "auto"), kind=kind, note=note)
         places = desk.places()
         _require_whole(places)
         opened, seen = make_backup(desk, caller, wish, places, known)
         backup = describe(desk, opened, _changed(desk, known, digests_of(seen)), detail=False, problems=())
-        pruned = prune(desk, caller, wish.version)
+        pruned = prune(desk, caller, wish.version, others)
         size = f"{plural(backup.files, 'file')} ({plural(backup.size_bytes, 'byte')})"
         is_read_back = desk.config.policy.backup.verify_on_creation
         return BackupCreated(
@@ -125,10 +125,10 @@ def protect(desk: Desk, caller: Caller) -> bool:
         if version is not None and _reusable(desk, known, version) is not None:
             _remember(desk, caller, seen, version, began_ns)
             return False
-        known, _ = _set_in_order(desk, caller, known, BackupKind.AUTOMATIC)
+        known, others, _ = _set_in_order(desk, caller, known, BackupKind.AUTOMATIC)
         wish = Wish(version=desk.new_version("auto"), kind=BackupKind.AUTOMATIC)
         make_backup(desk, caller, wish, places, known)
-        prune(desk, caller, wish.version)
+        prune(desk, caller, wish.version, others)
         _remember(desk, caller, seen, wish.version, began_ns)
         return True
 
@@ -140,16 +140,24 @@ def _remember(desk: Desk, caller: Caller, seen: Mapping[str, Scan], version: str
             watch.remember(desk.config.watch, desk.files, desk.view, seen.values(), version, began_ns)
 
 
-def _set_in_order(desk: Desk, caller: Caller, known: Known, kind: BackupKind) -> tuple[Known, tuple[str, ...]]:
-    """Put aside what is damaged and make sure of room (``quota``, ``no_space``); what is known then, and notices."""
-    damaged = spot_check(desk, known)
+def _set_in_order(
+    desk: Desk, caller: Caller, known: Known, kind: BackupKind
+) -> tuple[Known, list[Stored], tuple[str, ...]]:
+    """Put aside what is damaged and make sure of room (``quota``, ``no_space``).
+
+    Returns what is known then, the backups that there are, and notices.
+    """
+    backups = stored_backups(desk, known)
+    damaged = spot_check(desk, known, backups)
     for version, problems in damaged.items():
         put_aside(desk, caller, known, version, problems)
     if damaged:
         known = desk.known()
-    require_room(desk, known, kind, caller.made_by)
+        backups = [backup for backup in backups if backup.version not in damaged]
+    require_room(desk, known, backups, kind, caller.made_by)
     require_space_for_backup(desk, known)
-    return known, tuple(f"Backup {version} is damaged and was put into quarantine." for version in damaged)
+    notices = tuple(f"Backup {version} is damaged and was put into quarantine." for version in damaged)
+    return known, backups, notices
 
 
 def _require_whole(places: Iterable[Place]) -> None:
@@ -320,29 +328,6 @@ def _failure(desk: Desk, caller: Caller, wish: Wish, error: RollbackError) -> Au
         version=wish.version,
         error=error.code,
     )
-
-
-def record_drift(desk: Desk, caller: Caller, known: Known, digests: Mapping[str, str]) -> None:
-    """Somebody else changed the configuration since we last knew it: that is an event of its own.
-
-    Who it was is not known; who noticed it stands beside.
-    """
-    here = known.timeline.current
-    drifted = () if here is None else here.drifted(digests)
-    if drifted:
-        paths = {target.id: desk.shown_target(target) for target in desk.view.targets}
-        desk.record(
-            AuditDraft(
-                event_type=EventType.DRIFT_DETECTED,
-                status=EventStatus.SUCCESS,
-                actor=Actor(kind="unknown", certainty=Certainty.UNKNOWN),
-                user_root=desk.view.user_root,
-                project=desk.view.project,
-                paths=tuple(paths[target] for target in drifted),
-                state=state_of(digests),
-                details=desk.with_head({"noticed_by": f"{caller.actor.kind} {caller.actor.name}".strip()}),
-            )
-        )
 
 
 def _changed(desk: Desk, known: Known, digests: Mapping[str, str]) -> tuple[str, ...]:

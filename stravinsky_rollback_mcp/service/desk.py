@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from stravinsky_rollback_mcp.config import Config
 from stravinsky_rollback_mcp.core import history
+from stravinsky_rollback_mcp.core.codec.creation import Creation
 from stravinsky_rollback_mcp.core.codec.journal import Journal, JournalTarget
 from stravinsky_rollback_mcp.core.components import base_of
 from stravinsky_rollback_mcp.core.model import (
@@ -90,6 +91,7 @@ class Desk:
         self.wait = wait
         self._rescue = rescue
         self._memory = Memory()
+        self.creations: dict[str, tuple[AuditRecord, Creation]] = {}  # what records of backups say, decoded once
         self.noticed: Mapping[tuple[str, str], str] = {}  # when a target was first seen to drift, by id and digest
         self._last: tuple[tuple[AuditRecord, ...], history.Timeline] | None = None
         self.files = files

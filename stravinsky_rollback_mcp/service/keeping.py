@@ -7,6 +7,7 @@ from stravinsky_rollback_mcp.core.model import AuditDraft, AuditRecord, EventSta
 from stravinsky_rollback_mcp.core.names import plural
 from stravinsky_rollback_mcp.core.outcome_keeping import CleanedUp, Fate, Pinning
 from stravinsky_rollback_mcp.core.retention import Stored, Verdict
+from stravinsky_rollback_mcp.disk.store import Proven
 from stravinsky_rollback_mcp.service.desk import Caller, Desk, Known
 from stravinsky_rollback_mcp.service.quarantine import damage_found, put_aside
 from stravinsky_rollback_mcp.service.retention import remove, stored_backups, verdict_on
@@ -100,7 +101,8 @@ def cleanup(desk: Desk, caller: Caller, keep: int | None, agreed: frozenset[str]
 
 def _plan(desk: Desk, keep: int | None) -> _Plan:
     known = desk.known()
-    found = {version: damage_found(desk, known, version) for version in known.backups}
+    proven: Proven = set()
+    found = {version: damage_found(desk, known, version, proven=proven) for version in known.backups}
     damaged = {version: problems for version, problems in found.items() if problems}
     stored = stored_backups(desk, known)
     backups = [replace(item, is_intact=item.is_intact and item.version not in damaged) for item in stored]

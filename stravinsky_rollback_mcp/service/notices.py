@@ -77,6 +77,13 @@ def of_the_view(desk: Desk) -> tuple[str, ...]:
     return ()
 
 
+def of_a_glance(desk: Desk, known: Known, seen: Mapping[str, Scan]) -> tuple[str, ...]:
+    """The same for a use case that looked by itself."""
+    with suppress(RollbackError):
+        return of_what_was_seen(desk, known, seen)
+    return ()
+
+
 def of_what_was_seen(desk: Desk, known: Known, seen: Mapping[str, Scan]) -> tuple[str, ...]:
     """The same from a look that was taken already, beside what was known before it."""
     return (*_out_of_sight(desk, seen), *_changed_outside(desk, known, seen))

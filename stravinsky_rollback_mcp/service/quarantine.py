@@ -3,13 +3,14 @@
 import secrets
 from collections.abc import Iterable, Sequence
 
-from stravinsky_rollback_mcp.core.codec import creation as creation_codec
 from stravinsky_rollback_mcp.core.codec.quarantine import Quarantined
 from stravinsky_rollback_mcp.core.model import AuditDraft, EventStatus, EventType
+from stravinsky_rollback_mcp.core.retention import Stored
+from stravinsky_rollback_mcp.disk.store import Proven
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import Caller, Desk, Known
 from stravinsky_rollback_mcp.service.latest import let_go
-from stravinsky_rollback_mcp.service.stored import open_authentic
+from stravinsky_rollback_mcp.service.stored import open_authentic, recorded
 
 # What is wrong with the bytes of a backup; a newer format, or a file that may not be read, says nothing of them.
 DAMAGE = frozenset(
@@ -19,38 +20,42 @@ _SPOT_CHECK_BYTES = 64 << 20
 _CHANCE = secrets.SystemRandom()
 
 
-def damage_seen(desk: Desk, known: Known, version: str) -> tuple[str, ...]:
-    """What names, sizes and the manifest's digest tell of a backup's damage; empty when nothing."""
-    try:
-        creation = creation_codec.decode(known.backups[version])
-    except ValueError:
-        pass
-    else:
-        if desk.store.is_as_recorded(version, creation.manifest_sha256, creation.archives):
-            return ()
-    return damage_found(desk, known, version, is_read=False)
+def damage_found(
+    desk: Desk, known: Known, version: str, *, is_read: bool = True, proven: Proven | None = None
+) -> tuple[str, ...]:
+    """What reading a backup back whole tells of its damage, as ``code: message``; empty when nothing.
 
-
-def damage_found(desk: Desk, known: Known, version: str, *, is_read: bool = True) -> tuple[str, ...]:
-    """What reading a backup back whole tells of its damage, as ``code: message``; empty when nothing."""
+    For ``proven`` see ``Store.verify``.
+    """
     try:
         opened = open_authentic(desk, known, version)
     except RollbackError as error:
         return (f"{error.code}: {error.message}",) if error.code in DAMAGE else ()
-    problems = desk.store.verify(opened) if is_read else ()
+    problems = desk.store.verify(opened, proven) if is_read else ()
     return tuple(problem for problem in problems if problem.partition(":")[0] in DAMAGE)
 
 
-def spot_check(desk: Desk, known: Known) -> dict[str, tuple[str, ...]]:
-    """The damage found by a look at every backup and by reading back a random share, within bounds, by version."""
-    found = {version: damage_seen(desk, known, version) for version in known.backups}
+def spot_check(desk: Desk, known: Known, backups: Iterable[Stored]) -> dict[str, tuple[str, ...]]:
+    """The damage of those that a look found wanting, and of a random share that is read, within bounds, by version.
+
+    An archive was read back whole when it was made; now its bytes are compared with those.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    sound: dict[str, Stored] = {}
+    for item in backups:
+        if item.is_intact:
+            sound[item.version] = item
+        else:
+            found[item.version] = damage_found(desk, known, item.version, is_read=False)
     left_bytes = _SPOT_CHECK_BYTES
-    sound = [version for version, problems in found.items() if not problems]
-    for version in sample(sound, desk.config.policy.backup.spot_check_percentage):
-        left_bytes -= sum(desk.store.pieces(version).values())
+    proven: set[tuple[int, int, str]] = set()
+    for version in sample(list(sound), desk.config.policy.backup.spot_check_percentage):
+        left_bytes -= sum(sound[version].pieces.values())
         if left_bytes < 0:
             break
-        found[version] = damage_found(desk, known, version)
+        sha256 = str(recorded(known.backups[version], "manifest_sha256"))
+        if desk.store.shelf.has_rotted(desk.store.shelf.look(version), sha256, proven):
+            found[version] = damage_found(desk, known, version)
     return {version: problems for version, problems in found.items() if problems}
 
 

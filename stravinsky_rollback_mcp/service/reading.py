@@ -25,10 +25,11 @@ from stravinsky_rollback_mcp.core.outcome import (
     Verified,
 )
 from stravinsky_rollback_mcp.core.selection import Part, parts_of
+from stravinsky_rollback_mcp.disk.store import Proven
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import Desk, Known
 from stravinsky_rollback_mcp.service.look import target_of
-from stravinsky_rollback_mcp.service.notices import current_of
+from stravinsky_rollback_mcp.service.notices import current_of, of_a_glance
 from stravinsky_rollback_mcp.service.program import tool_version
 from stravinsky_rollback_mcp.service.selectors import version_of
 from stravinsky_rollback_mcp.service.stored import (
@@ -72,8 +73,7 @@ def list_backups(
     desk: Desk, *, limit: int, cursor: str | None, path: str | None, detail: bool, all_projects: bool
 ) -> BackupList:
     """One page of backups, newest first, and what is live."""
-    known = desk.known()
-    seen = desk.glance()
+    known, seen = desk.known(), desk.glance()
     current = current_of(desk, known, seen)
     ordered = _ordered(desk, known, all_projects=all_projects)
     if path is not None:
@@ -91,7 +91,7 @@ def list_backups(
             quarantined=sum(item.is_quarantined for item in ordered),
         ),
         next_step="" if ordered else "Call create_backup.",
-        notices=(),
+        notices=of_a_glance(desk, known, seen),
         backups=backups,
         next_cursor=str(page[size - 1].place) if more else None,
         total=len(ordered),
@@ -179,11 +179,11 @@ def _below(trees: Mapping[str, tuple[Entry, ...]], part: Part) -> tuple[Entry, .
     )
 
 
-def _described(desk: Desk, known: Known, item: Listed, *, detail: bool, is_read_back: bool = False) -> Backup:
-    """A backup as callers see it, damaged ones included."""
+def _described(desk: Desk, known: Known, item: Listed, *, detail: bool, proven: Proven | None = None) -> Backup:
+    """A backup as callers see it, damaged ones included; where ``proven`` is given, it is read back whole."""
     if item.is_quarantined:
         return _unusable(desk, item, BackupStatus.QUARANTINED, desk.quarantine.problems(item.version))
-    found = None if detail or is_read_back else as_recorded(desk, item.record, item.version, item.changed)
+    found = None if detail or proven is not None else as_recorded(desk, item.record, item.version, item.changed)
     if found is not None:
         return found
     try:
@@ -192,7 +192,7 @@ def _described(desk: Desk, known: Known, item: Listed, *, detail: bool, is_read_
         is_newer = error.code is Code.UNSUPPORTED_VERSION
         status = BackupStatus.UNSUPPORTED if is_newer else BackupStatus.DAMAGED
         return _unusable(desk, item, status, (f"{error.code}: {error.message}",))
-    problems = desk.store.verify(opened) if is_read_back else ()
+    problems = () if proven is None else desk.store.verify(opened, proven)
     return describe(desk, opened, item.changed, detail=detail, problems=problems)
 
 
@@ -252,7 +252,8 @@ def verify_backups(desk: Desk, version: str | None) -> Verified:
         chosen = _ordered(desk, known, all_projects=True)
     else:
         chosen = [_one(desk, known, version_of(desk, known, version))]
-    backups = tuple(_described(desk, known, item, detail=False, is_read_back=True) for item in chosen)
+    proven: Proven = set()
+    backups = tuple(_described(desk, known, item, detail=False, proven=proven) for item in chosen)
     aside = sum(1 for backup in backups if backup.status is BackupStatus.QUARANTINED)
     bad = sum(1 for backup in backups if backup.status is not BackupStatus.INTACT) - aside
     found = "all intact" if not bad else f"{bad} damaged"
@@ -276,15 +277,15 @@ def _verified(backups: tuple[Backup, ...], summary: str) -> Verified:
 
 def status(desk: Desk) -> Status:
     """What is live, what is stored, what is unfinished."""
-    known = desk.known()
-    current = current_of(desk, known, desk.glance())
+    known, seen = desk.known(), desk.glance()
+    current = current_of(desk, known, seen)
     own = backups_of_view(desk, known)
     journal = operation(desk)
     anchor = desk.audit.anchor()
     return Status(
         summary=_list_summary(len(own), current, has_other=len(known.backups) > len(own)),
         next_step="" if own else "Make a first backup: stravinsky-rollback backup create",
-        notices=(),
+        notices=of_a_glance(desk, known, seen),
         current=current,
         roots=Roots(
             user_root=desk.shown(desk.view.user_root),

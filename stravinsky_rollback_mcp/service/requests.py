@@ -36,7 +36,7 @@ class Tells(Enum):
 
     BEFORE = auto()
     AFTER = auto()  # of a restore: what it has taken back need not be told any more
-    BY_ITSELF = auto()  # of a backup: it looks at everything anyway, and makes known what it finds
+    BY_ITSELF = auto()  # it looks at everything anyway, and makes known what it finds
 
 
 _CANCELLED_TOO_LATE = "cancelled_too_late"

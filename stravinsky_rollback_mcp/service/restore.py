@@ -22,8 +22,9 @@ from stravinsky_rollback_mcp.disk import archive
 from stravinsky_rollback_mcp.disk.execute import Order
 from stravinsky_rollback_mcp.disk.place import Place
 from stravinsky_rollback_mcp.errors import Code, RollbackError
-from stravinsky_rollback_mcp.service.backup import Wish, make_backup, record_drift
+from stravinsky_rollback_mcp.service.backup import Wish, make_backup
 from stravinsky_rollback_mcp.service.desk import Caller, Desk, digests_of, state_of
+from stravinsky_rollback_mcp.service.drift import record_drift
 from stravinsky_rollback_mcp.service.intent import Intent, intend_rollback, intend_walk
 from stravinsky_rollback_mcp.service.latest import write_latest
 from stravinsky_rollback_mcp.service.look import Look, gather

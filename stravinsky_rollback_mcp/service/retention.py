@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core import history, retention
-from stravinsky_rollback_mcp.core.codec import creation as creation_codec
 from stravinsky_rollback_mcp.core.model import (
     AuditDraft,
     AuditRecord,
@@ -22,7 +21,7 @@ from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import Caller, Desk, Known
 from stravinsky_rollback_mcp.service.latest import let_go
 from stravinsky_rollback_mcp.service.quarantine import put_aside_damaged
-from stravinsky_rollback_mcp.service.stored import recorded, recorded_digests
+from stravinsky_rollback_mcp.service.stored import creation_of, recorded, recorded_digests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,31 +36,43 @@ class Pruned:
 
 
 def stored_backups(desk: Desk, known: Known) -> list[Stored]:
-    """Every backup of which the audit knows, as retention sees it."""
+    """Every backup of which the audit knows, as retention sees it, by one look into the folder of each."""
     needed = in_use(desk)
-    return [_stored(desk, version, record, needed) for version, record in known.backups.items()]
+    return [stored_backup(desk, version, record, needed) for version, record in known.backups.items()]
 
 
-def _stored(desk: Desk, version: str, record: AuditRecord, needed: frozenset[str]) -> Stored:
+def stored_backup(desk: Desk, version: str, record: AuditRecord, needed: frozenset[str]) -> Stored:
+    """One backup as retention sees it; ``needed`` are the versions that are in use."""
     owner = (record.draft.user_root, record.draft.project)
-    sequence = recorded(record, "sequence")
-    try:
-        creation = creation_codec.decode(record)
-    except ValueError:
-        creation = None
+    creation = creation_of(desk, version, record)
+    found = desk.store.shelf.look(version)
+    if creation is None:
+        sequence = recorded(record, "sequence")
+        return Stored(
+            version=version,
+            sequence=sequence if isinstance(sequence, int) else record.seq,
+            kind=BackupKind.MANUAL,
+            made_by=MadeBy.TERMINAL,
+            owner=owner,
+            created_at=record.timestamp,
+            holds=retention.holds_of(owner, recorded_digests(record)),
+            pieces=found.pieces,
+            is_intact=False,
+            is_pinned=found.is_pinned,
+            is_in_use=version in needed,
+        )
     return Stored(
         version=version,
-        sequence=sequence if isinstance(sequence, int) else record.seq,
-        kind=BackupKind.MANUAL if creation is None else creation.kind,
-        made_by=MadeBy.TERMINAL if creation is None else creation.made_by,
+        sequence=creation.sequence,
+        kind=creation.kind,
+        made_by=creation.made_by,
         owner=owner,
-        created_at=record.timestamp if creation is None else creation.created_at,
-        holds=retention.holds_of(owner, recorded_digests(record)),
-        pieces=desk.store.pieces(version),
+        created_at=creation.created_at,
+        holds=retention.holds_of(owner, creation.digests),
+        pieces=found.pieces,
         # Not only what is damaged: one that cannot be read, or is of a newer program, is no last good backup either.
-        is_intact=creation is not None
-        and desk.store.is_as_recorded(version, creation.manifest_sha256, creation.archives),
-        is_pinned=desk.store.is_pinned(version),
+        is_intact=desk.store.shelf.is_as_recorded(found, creation.manifest_sha256, creation.archives),
+        is_pinned=found.is_pinned,
         is_in_use=version in needed,
     )
 
@@ -77,18 +88,21 @@ def in_use(desk: Desk) -> frozenset[str]:
 
 
 def verdict_on(
-    desk: Desk, known: Known, backups: Sequence[Stored], policy: BackupPolicy, evictor: MadeBy, steps: int = UNDO_STEPS
+    desk: Desk, known: Known, backups: Sequence[Stored], policy: BackupPolicy, evictor: MadeBy, *, steps_ahead: int = 0
 ) -> Verdict:
-    """What becomes of these backups; what undo may ask for is only looked up where anything would go."""
+    """What becomes of these backups; what undo may ask for is only looked up where anything would go.
+
+    With ``steps_ahead`` so many steps of undo are still to come, and count among those that are kept possible.
+    """
     now = desk.now()
     first = retention.decide(backups, policy, now=now, reach=frozenset(), evictor=evictor)
     if not first.removed:
         return first
-    reach = within_undo(desk, known, backups, steps)
+    reach = within_undo(desk, known, backups, steps_ahead=steps_ahead)
     return retention.decide(backups, policy, now=now, reach=reach, evictor=evictor)
 
 
-def within_undo(desk: Desk, known: Known, backups: Iterable[Stored], steps: int = UNDO_STEPS) -> frozenset[Held]:
+def within_undo(desk: Desk, known: Known, backups: Iterable[Stored], *, steps_ahead: int = 0) -> frozenset[Held]:
     """The trees that undo and redo may ask for, in every view that the store knows."""
     held = frozenset(tree for backup in backups if backup.is_intact for tree in backup.holds)
     by_owner: dict[Owner, set[str]] = {}
@@ -97,7 +111,7 @@ def within_undo(desk: Desk, known: Known, backups: Iterable[Stored], steps: int 
     needed: set[Held] = set()
     for owner, target_ids in by_owner.items():
         timeline = _timeline_of(desk, owner, target_ids)
-        needed |= retention.within_undo(timeline, owner, held, steps)
+        needed |= retention.within_undo(timeline, owner, held, UNDO_STEPS - steps_ahead)
     return frozenset(needed)
 
 
@@ -115,9 +129,8 @@ def _timeline_of(desk: Desk, owner: Owner, target_ids: Iterable[str]) -> history
 # -- before and after a creation ------------------------------------------------------------------------------------
 
 
-def room_for(desk: Desk, known: Known, kind: BackupKind, made_by: MadeBy) -> Verdict:
-    """What would become of the others if one more backup of this view were made, as small as can be."""
-    backups = stored_backups(desk, known)
+def room_for(desk: Desk, known: Known, backups: Sequence[Stored], kind: BackupKind, made_by: MadeBy) -> Verdict:
+    """What would become of these if one more backup of this view were made, as small as can be."""
     new = Stored(
         version="",
         sequence=max((backup.sequence for backup in backups), default=0) + 1,
@@ -129,12 +142,12 @@ def room_for(desk: Desk, known: Known, kind: BackupKind, made_by: MadeBy) -> Ver
         pieces={},
     )
     # The new state will be one more step.
-    return verdict_on(desk, known, [*backups, new], desk.config.policy.backup, made_by, UNDO_STEPS - 1)
+    return verdict_on(desk, known, [*backups, new], desk.config.policy.backup, made_by, steps_ahead=1)
 
 
-def require_room(desk: Desk, known: Known, kind: BackupKind, made_by: MadeBy) -> None:
+def require_room(desk: Desk, known: Known, backups: Sequence[Stored], kind: BackupKind, made_by: MadeBy) -> None:
     """Refuse a backup that would go beyond the limits whatever may be removed for it (``quota``)."""
-    exceeded = room_for(desk, known, kind, made_by).exceeded
+    exceeded = room_for(desk, known, backups, kind, made_by).exceeded
     if Reason.MAX_TOTAL_SIZE in exceeded:
         raise RollbackError(
             Code.QUOTA,
@@ -149,14 +162,16 @@ def require_room(desk: Desk, known: Known, kind: BackupKind, made_by: MadeBy) ->
         )
 
 
-def prune(desk: Desk, caller: Caller, fresh: str) -> Pruned:
+def prune(desk: Desk, caller: Caller, fresh: str, others: Sequence[Stored]) -> Pruned:
     """Remove what the limits call for now that the backup ``fresh`` exists; what fails is left to the next time.
+
+    ``others`` are those that there were before, under the same lock.
 
     In each view that loses one, the newest backup is read back first: the last good one never goes.
     """
     removed: list[str] = []
     try:
-        verdict, known = _verified_verdict(desk, caller, fresh)
+        verdict, known = _verified_verdict(desk, caller, fresh, others)
         for decision in reversed(verdict.decisions):
             if not decision.is_kept:
                 remove(desk, caller, known, decision)
@@ -167,19 +182,22 @@ def prune(desk: Desk, caller: Caller, fresh: str) -> Pruned:
     return Pruned(versions=tuple(removed), warnings=())
 
 
-def _verified_verdict(desk: Desk, caller: Caller, fresh: str) -> tuple[Verdict, Known]:
+def _verified_verdict(desk: Desk, caller: Caller, fresh: str, others: Sequence[Stored]) -> tuple[Verdict, Known]:
     verified = {fresh}
+    known = desk.known()
+    backups = [*others, stored_backup(desk, fresh, known.backups[fresh], frozenset())]
     while True:
-        known = desk.known()
-        backups = stored_backups(desk, known)
         verdict = verdict_on(desk, known, backups, desk.config.policy.backup, caller.made_by)
         losing = {backup.owner for backup in backups if backup.version in verdict.removed}
         ordered = sorted(backups, key=lambda backup: backup.sequence)
         newest = {backup.owner: backup.version for backup in ordered if backup.is_intact and backup.owner in losing}
         unsure = [version for version in newest.values() if version not in verified]
         verified.update(unsure)
-        if not put_aside_damaged(desk, caller, known, unsure):
+        aside = put_aside_damaged(desk, caller, known, unsure)
+        if not aside:
             return verdict, known
+        known = desk.known()
+        backups = [backup for backup in backups if backup.version not in aside]
 
 
 def remove(desk: Desk, caller: Caller, known: Known, decision: Decision) -> None:

@@ -4,14 +4,13 @@ from collections.abc import Iterable, Mapping
 
 from stravinsky_rollback_mcp.core.checks import disk_space
 from stravinsky_rollback_mcp.core.checks.evidence import Capacity, Evidence, Space
-from stravinsky_rollback_mcp.core.codec import creation as creation_codec
 from stravinsky_rollback_mcp.core.model import BackupKind, Finding, MadeBy, Severity, Tree
 from stravinsky_rollback_mcp.disk import probe
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import Desk, Known
 from stravinsky_rollback_mcp.service.look import Look
-from stravinsky_rollback_mcp.service.retention import room_for
-from stravinsky_rollback_mcp.service.stored import backups_of_view
+from stravinsky_rollback_mcp.service.retention import room_for, stored_backups
+from stravinsky_rollback_mcp.service.stored import backups_of_view, creation_of
 
 _MEGABYTE = 1 << 20
 
@@ -57,12 +56,10 @@ def require_space_for_backup(desk: Desk, known: Known) -> None:
     a configuration that has grown a lot since, may still find the disk full, and then leave nothing behind.
     """
     size_bytes = files = 0
-    for _, record in backups_of_view(desk, known)[:1]:
-        try:
-            creation = creation_codec.decode(record)
-        except ValueError:
-            continue
-        size_bytes, files = creation.size_bytes, creation.files
+    for version, record in backups_of_view(desk, known)[:1]:
+        creation = creation_of(desk, version, record)
+        if creation is not None:
+            size_bytes, files = creation.size_bytes, creation.files
     require_space(disk_space.check(Evidence(spaces=_spaces(desk, [(desk.store.root, size_bytes, files)]))))
 
 
@@ -79,7 +76,7 @@ def capacity(desk: Desk, known: Known, kind: BackupKind, made_by: MadeBy) -> Cap
     The same rules decide it that would remove them.
     """
     try:
-        verdict = room_for(desk, known, kind, made_by)
+        verdict = room_for(desk, known, stored_backups(desk, known), kind, made_by)
     except RollbackError:
         return None  # what is wrong there is told in notices, and refuses the backup itself
     return Capacity(exceeded=tuple(verdict.exceeded), leaving=verdict.removed)

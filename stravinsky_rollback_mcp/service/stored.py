@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from stravinsky_rollback_mcp.core.adoption import manifest_of
 from stravinsky_rollback_mcp.core.codec import creation as creation_codec
+from stravinsky_rollback_mcp.core.codec.creation import Creation
 from stravinsky_rollback_mcp.core.codec.text import Members
 from stravinsky_rollback_mcp.core.codec.trees import ABSENT
 from stravinsky_rollback_mcp.core.model import AuditRecord, BackupKind, BackupStatus, Scope, StoredTarget
@@ -27,6 +28,18 @@ def recorded_digests(record: AuditRecord | None) -> Mapping[str, str]:
         return Members(record.draft.details or {}).texts("digests")
     except ValueError:
         return {}
+
+
+def creation_of(desk: Desk, version: str, record: AuditRecord) -> Creation | None:
+    """What the record of a backup's creation says; None where it says less than it should."""
+    found = desk.creations.get(version)
+    if found is None or found[0] is not record:
+        try:
+            found = (record, creation_codec.decode(record))
+        except ValueError:
+            return None
+        desk.creations[version] = found
+    return found[1]
 
 
 def is_of_view(desk: Desk, record: AuditRecord) -> bool:
@@ -179,13 +192,11 @@ def as_recorded(desk: Desk, record: AuditRecord | None, version: str, changed: t
 
     None when a look at its files finds anything else, or there is no record that says enough.
     """
-    if record is None:
+    creation = None if record is None else creation_of(desk, version, record)
+    if record is None or creation is None:
         return None
-    try:
-        creation = creation_codec.decode(record)
-    except ValueError:
-        return None
-    if not desk.store.is_as_recorded(version, creation.manifest_sha256, creation.archives):
+    found = desk.store.shelf.look(version)
+    if not desk.store.shelf.is_as_recorded(found, creation.manifest_sha256, creation.archives):
         return None
     return Backup(
         version=version,
@@ -199,7 +210,7 @@ def as_recorded(desk: Desk, record: AuditRecord | None, version: str, changed: t
         stored_bytes=creation.stored_bytes,
         status=BackupStatus.INTACT,
         problems=(),
-        pinned=desk.store.is_pinned(version),
+        pinned=found.is_pinned,
         changed=changed,
         targets=None,
     )

@@ -82,6 +82,25 @@ def test_each_change_between_two_events_can_be_gone_back_to(event: Run, configur
         assert script.read_bytes() == content
 
 
+@pytest.mark.parametrize("name", ["PostToolUse", "PreToolUse"])
+def test_a_change_found_behind_a_call_is_inferred_to_be_its_work(
+    event: Run, home: Path, configured: tuple[Path, Path], name: str
+) -> None:
+    """Before a call nothing tells who it was; another session may be at work, so it is never said to be seen."""
+    event()
+    (configured[0] / "hooks" / "guard_bash.py").write_text("# edited\n", encoding="utf-8")
+    event({**EVENT, "hook_event_name": name})
+    (drift,) = [item.draft for item in records_of(home) if item.draft.event_type is EventType.DRIFT_DETECTED]
+    actor = drift.actor
+    found = (actor.kind, actor.session_id, actor.tool, actor.tool_use_id, actor.certainty)
+    is_after = name == "PostToolUse"
+    assert found == (
+        ("session", "0b6c9d52", "Edit", "toolu_01", "inferred") if is_after else ("unknown", "", "", "", "unknown")
+    )
+    assert drift.details is not None
+    assert (drift.details["noticed_by"], drift.details["noticed_in_session"]) == (f"hook {name}", "0b6c9d52")
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -209,7 +209,7 @@ def test_undo_reaches_so_many_steps_back_and_forth() -> None:
     everything = trees(*range(9))
     assert within_undo(known, HERE, everything, 2) == trees(3, 4, 5, 6, 7)
     assert within_undo(known, HERE, everything, 99) == everything
-    assert within_undo(Timeline(states=(), cursor=-1), HERE, everything) == NOTHING
+    assert within_undo(Timeline(states=(), cursor=-1), HERE, everything, 2) == NOTHING
 
 
 def test_a_state_that_nothing_holds_is_no_step() -> None:

@@ -153,6 +153,15 @@ def decode(content: bytes) -> Manifest:
     return manifest
 
 
+def archives_of(content: bytes) -> dict[str, str]:
+    """The SHA-256 of each archive by its file name, read off a manifest whose own digest the chain has confirmed.
+
+    Nothing else of it is checked. Raises ValueError where there is nothing to read.
+    """
+    targets = (Members(item) for item in Members(from_json(content)).objects("targets"))
+    return {target.text("archive"): target.text("archive_sha256") for target in targets if target.raw.get("archive")}
+
+
 def _decode_target(members: Members) -> StoredTarget:
     members.require_only(_TARGET_MEMBERS)
     state = TargetState(members.text("state"))
