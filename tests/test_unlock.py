@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from support.attacker import TERMINAL, as_ordinary_user, ended
 from support.config import realistic
 from support.crash import PERSON, World
 from support.tree import Snapshot, snapshot
@@ -127,3 +128,54 @@ def test_where_nothing_locks_nothing_is_done(world: World) -> None:
         world.run(world.service().unlock(PERSON, consent=APPLY))
     assert refused.value.code is Code.NOT_FOUND
     assert live(world) == before
+
+
+def test_of_a_command_that_stands_in_many_places_only_what_denies_goes(world: World) -> None:
+    """The same broken command does no harm where nothing waits for its verdict; every other byte of the file stays."""
+    path = world.home / ".claude" / "settings.json"
+    settings = json.loads(path.read_bytes())
+    broken = {"type": "command", "command": "python3 ~/.claude/hooks/never_there.py"}
+    settings["hooks"]["PostToolUse"] = [{"matcher": "*", "hooks": [broken]}]
+    settings["hooks"]["PreToolUse"].insert(1, {"matcher": "*", "hooks": [broken | {"async": True}, broken]})
+    path.write_text(json.dumps(settings, indent=1) + "\n\n", encoding="utf-8")
+    del settings["hooks"]["PreToolUse"][1]["hooks"][1]
+    other = snapshot(world.project)
+    world.run(world.service().unlock(PERSON, consent=APPLY))
+    assert path.read_text(encoding="utf-8") == json.dumps(settings, indent=1) + "\n\n"
+    assert snapshot(world.project) == other
+
+
+def test_a_wrong_bit_locks_nothing_and_is_left_alone(world: World) -> None:
+    """A script that is run by itself and may not be ends with 126, which denies nothing; its guard is merely off."""
+    hooks = world.home / ".claude" / "hooks"
+    (hooks / "guard_secrets.py").chmod(0o644)
+    with pytest.raises(RollbackError) as refused:
+        world.run(world.service().unlock(PERSON, consent=APPLY))
+    assert refused.value.code is Code.NOT_FOUND
+    found = world.run(world.service().check_config(PERSON)).findings
+    assert any("guard_secrets.py is not executable" in finding.message for finding in found)
+    (hooks / "guard_bash.py").unlink()
+    plan = world.run(world.service().unlock(PERSON, consent=LOOK))
+    assert [notice for notice in plan.notices if "guard_secrets" in notice] == []
+    world.run(world.service().unlock(PERSON, consent=APPLY))
+    assert (hooks / "guard_secrets.py").stat().st_mode & 0o777 == 0o644
+    assert (hooks / "guard_bash.py").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_script_that_nobody_may_read_is_no_reason_to_stay_locked(world: World) -> None:
+    """As one whom permissions concern: its folder cannot be looked at, so its hook is lifted and nothing else."""
+    script = world.home / ".claude" / "hooks" / "guard_bash.py"
+    settings = world.home / ".claude" / "settings.json"
+    wanted = json.loads(settings.read_bytes())
+    del wanted["hooks"]["PreToolUse"][0]
+    script.chmod(0)
+    locked = live(world)
+    told = ended(as_ordinary_user(*TERMINAL, "unlock", "--yes", "--json"), world.home, world.project)
+    if told.returncode == 77:
+        pytest.skip("root cannot become ordinary here")
+    assert told.returncode == 0, told.stdout
+    answer = json.loads(told.stdout)
+    assert "guard_bash.py cannot be read: Permission denied. Mend that instead to keep it." in answer["notices"][0]
+    assert json.loads(settings.read_bytes()) == wanted
+    settings.write_bytes(locked[0][b"settings.json"][2])
+    assert live(world) == locked

@@ -65,7 +65,7 @@ def _intend(desk: Desk, look: Look) -> Intent:
         for path in cure.paths
     ]
     notices += [
-        f"The {hook.event} hook at {hook.path}#/{'/'.join(hook.pointer)} goes: no backup has a script of it that works."
+        f"The {hook.event} hook at {hook.path}#/{'/'.join(hook.pointer)} goes: {_why_lifted(desk, look, hook)}"
         for hook in lifted
     ]
     return Intent(
@@ -75,6 +75,14 @@ def _intend(desk: Desk, look: Look) -> Intent:
         findings=findings,
         notices=capped(notices),
     )
+
+
+def _why_lifted(desk: Desk, look: Look, hook: Locking) -> str:
+    scripts = frozenset(() if hook.script is None else (hook.script,))
+    for place in look.places.values():
+        if place.refusal is not None and below(place, scripts):
+            return f"its script is out of reach. {desk.told(place.refusal.message)} Mend that instead to keep it."
+    return "no backup has a script of it that works."
 
 
 def _locking(desk: Desk, picture: Picture) -> tuple[Locking, ...]:
