@@ -4,12 +4,14 @@ import json
 import os
 import pty
 import select
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from click.testing import Result
@@ -29,6 +31,20 @@ AT_ITS_OWN_TERMINAL = (
 EDIT = "echo new > ~/.claude/hooks/new.py"
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was killed may stay a zombie for long where nobody collects orphans; it is not waited for in full."""
+    monkeypatch.setattr(child, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(child, "_LEFTOVERS_SECONDS", 0.2)
+
+
+@pytest.fixture
+def fifo(project: Path) -> Path:
+    """A pipe by name; a shell that reads from it, opened ``<>``, waits without a child of its own."""
+    os.mkfifo(project / "fifo")
+    return project / "fifo"
+
+
 @pytest.fixture
 def before(configured: tuple[Path, Path]) -> Snapshot:
     """The user's root before any update."""
@@ -40,18 +56,35 @@ def hooks(home: Path) -> set[str]:
     return set(os.listdir(home / ".claude" / "hooks"))
 
 
+@pytest.fixture
+def given() -> Iterator[Callable[[bytes], None]]:
+    """Lets the process's standard input, which commands inherit, hold some bytes and end."""
+    kept = os.dup(0)
+
+    def given(content: bytes) -> None:
+        reading, writing = os.pipe()
+        os.write(writing, content)
+        os.close(writing)
+        os.dup2(reading, 0)
+        os.close(reading)
+
+    yield given
+    os.dup2(kept, 0)
+    os.close(kept)
+
+
 # -- streams --------------------------------------------------------------------------------------------------------
 
 
-def test_input_output_and_errors_are_the_commands(configured: tuple[Path, Path]) -> None:
+def test_input_output_and_errors_are_the_commands(
+    run: Run, configured: tuple[Path, Path], given: Callable[[bytes], None], capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
     """Standard output holds not a byte of ours, so the command keeps its place in a pipe."""
-    words = ["update", "run", "v2", "--", "sh", "-c", "cat; echo oops >&2"]
-    done = subprocess.run(
-        [*PROGRAM, *words], input=b"\xff\x00 raw\n", capture_output=True, timeout=WAIT_SECONDS, check=False
-    )
-    assert (done.returncode, done.stdout) == (0, b"\xff\x00 raw\n")
-    assert done.stderr.startswith(b"oops\n")
-    assert b"The update v2 is verified" in done.stderr
+    given(b"\xff\x00 raw\n")
+    done = run("update", "run", "v2", "--", "sh", "-c", "cat; echo oops >&2")
+    assert capfdbinary.readouterr() == (b"\xff\x00 raw\n", b"oops\n")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "The update v2 is verified" in done.stderr
 
 
 def test_with_json_standard_output_is_one_document(
@@ -112,10 +145,10 @@ def test_what_failed_is_kept_on_demand(run: Run, configured: tuple[Path, Path], 
 
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "QUIT"])
 def test_a_signal_to_us_goes_on_to_the_command_and_the_update_is_taken_back(
-    run: Run, configured: tuple[Path, Path], before: Snapshot, name: str
+    run: Run, configured: tuple[Path, Path], before: Snapshot, fifo: Path, name: str
 ) -> None:
     """Even where the command takes it for a reason to end well: nobody waited for its work to be done."""
-    program = f"trap 'exit 0' {name}; {EDIT}; kill -{name} $PPID; while :; do sleep 0.05; done"
+    program = f"trap 'exit 0' {name}; {EDIT}; kill -{name} $PPID; read never <> {fifo.name}"
     done = run("update", "run", "--json", "v2", "--", "sh", "-c", program)
     answer = json.loads(done.stdout)
     assert (done.exit_code, answer["command"]["interrupted_by"]) == (3, f"SIG{name}")
@@ -123,34 +156,35 @@ def test_a_signal_to_us_goes_on_to_the_command_and_the_update_is_taken_back(
 
 
 def test_whoever_does_not_stop_is_killed_with_everything_it_started(
-    run: Run, configured: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, configured: tuple[Path, Path], tmp_path: Path, fifo: Path
 ) -> None:
     """``--timeout`` ends the whole group, the deaf included, within the grace."""
-    monkeypatch.setattr(child, "GRACE_SECONDS", 0.2)
     pids = tmp_path / "pids"
-    deaf = f"trap '' TERM; echo $$ >> {pids}; while :; do sleep 0.05; done"
-    done = run("update", "run", "--timeout", "0.3", "--json", "v2", "--", "sh", "-c", f"({deaf}) & {deaf}")
+    deaf = f"trap '' TERM; echo $$ >> {pids}; read never <> {fifo.name}"
+    done = run(
+        "update", "run", "--timeout", "0.3", "--json", "v2", "--", "sh", "-c", f"sh -c {shlex.quote(deaf)} & {deaf}"
+    )
     answer = json.loads(done.stdout)
     assert (done.exit_code, answer["command"]["timed_out"], answer["command"]["signal"]) == (3, True, "SIGKILL")
-    assert_gone(pids)
+    assert_gone(pids, 2)
 
 
 def test_what_a_failed_command_left_running_does_not_write_into_what_comes_back(
-    run: Run, configured: tuple[Path, Path], before: Snapshot, tmp_path: Path
+    run: Run, configured: tuple[Path, Path], before: Snapshot, tmp_path: Path, fifo: Path
 ) -> None:
     """An installer's child in the background is stopped before the rollback begins."""
     pids = tmp_path / "pids"
-    busy = f"echo $$ >> {pids}; while :; do {EDIT}; sleep 0.01; done"
-    program = f"({busy}) & while [ ! -s {pids} ]; do sleep 0.01; done; exit 5"
+    busy = f"echo $$ >> {pids}; {EDIT}; echo begun > {fifo.name}; while :; do {EDIT}; done"
+    program = f"sh -c {shlex.quote(busy)} & read begun < {fifo.name}; exit 5"
     assert run("update", "run", "v2", "--", "sh", "-c", program).exit_code == 3
-    assert_gone(pids)
+    assert_gone(pids, 1)
     assert snapshot(configured[0]) == before
 
 
-def assert_gone(pids: Path) -> None:
+def assert_gone(pids: Path, expected: int) -> None:
     """No process of those that noted their number is alive (a zombie that nobody collects is not)."""
-    numbers = set(pids.read_text(encoding="utf-8").split())
-    assert numbers
+    numbers = pids.read_text(encoding="utf-8").split()
+    assert len(set(numbers)) == len(numbers) == expected
     for number in numbers:
         status = Path("/proc", number, "stat")
         assert not status.exists() or status.read_text(encoding="utf-8").rpartition(")")[2].split()[0] in "ZX"
@@ -231,21 +265,18 @@ def test_the_command_has_the_terminal(
 
 def wait_until_stopped(pid: int) -> None:
     """Wait for what a shell waits for when Ctrl-Z is pressed."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while time.monotonic() < deadline:
-        found, status = os.waitpid(pid, os.WUNTRACED | os.WNOHANG)
-        if found:
-            assert os.WIFSTOPPED(status)
-            return
-        time.sleep(0.01)
-    pytest.fail("it was not suspended")
+    found: list[int] = []
+    waiting = Thread(target=lambda: found.append(os.waitpid(pid, os.WUNTRACED)[1]), daemon=True)
+    waiting.start()
+    waiting.join(WAIT_SECONDS)
+    assert [os.WIFSTOPPED(status) for status in found] == [True], "it was not suspended"
 
 
 def test_ctrl_z_and_ctrl_c_are_for_the_command(
     at_its_own_terminal: Callable[..., AtTerminal], configured: tuple[Path, Path], before: Snapshot
 ) -> None:
     """Suspended, the whole is suspended, so that a shell notices; continued, all goes on; interrupted, it is undone."""
-    program = f'{EDIT}; read line; echo "started $line"; read line; echo "read $line"; sleep 60'
+    program = f'{EDIT}; read line; echo "started $line"; read line; echo "read $line"; read line'
     terminal = at_its_own_terminal("update", "run", "v2", "--", "sh", "-c", program)
     terminal.type("now\n")
     terminal.until("started now")  # who has read from a terminal has it
