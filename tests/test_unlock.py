@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from support.attacker import TERMINAL, as_ordinary_user, ended
 from support.config import realistic
 from support.crash import PERSON, World
+from support.host import TERMINAL, as_ordinary_user, ended
 from support.tree import Snapshot, snapshot
 
 from stravinsky_rollback_mcp.core.model import EventStatus, EventType
