@@ -21,6 +21,7 @@ from support.tree import Fifo, File, Folder, Link, Snapshot, build, snapshot
 from stravinsky_rollback_mcp.config import load
 from stravinsky_rollback_mcp.core.model import Actor, MadeBy, TargetState
 from stravinsky_rollback_mcp.core.outcome import BackupCreated
+from stravinsky_rollback_mcp.disk import scan
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service import backup
@@ -305,6 +306,7 @@ UNREADABLE = """
 import os, sys
 from stravinsky_rollback_mcp.config import load
 from stravinsky_rollback_mcp.core.model import Actor, MadeBy
+from stravinsky_rollback_mcp.disk import scan
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.errors import RollbackError
 from stravinsky_rollback_mcp.service import backup
@@ -541,3 +543,25 @@ def test_settings_that_vanish_in_mid_capture_are_recorded_as_absent(home: Path) 
     assert settings is not None
     assert settings.tree.state is TargetState.ABSENT
     assert sorted(os.listdir(kept(home, "v1", ""))) == ["manifest.json", "user.hooks.tar.gz"]
+
+
+def test_an_unchanged_state_is_found_without_reading_it_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Speed goal P2: unchanged costs a walk; a process that has looked once opens no file of it again."""
+    realistic(home, home)
+    at = desk(home)
+    old = create(at)
+    opened: list[str] = []
+    honest = scan.open_regular
+
+    def noted(path: str, name: str, folder: int | None) -> int:
+        opened.append(name)
+        return honest(path, name, folder)
+
+    monkeypatch.setattr(scan, "open_regular", noted)
+    create(at, None)
+    opened.clear()
+    again = create(at, None)
+    assert (again.created, again.backup.version, opened) == (False, old.backup.version, [])
+    (home / ".claude/hooks/notify.sh").write_text("changed\n", encoding="utf-8")
+    assert create(at, None).created
+    assert "notify.sh" in opened

@@ -127,7 +127,7 @@ def verify(path: str, stored: StoredTarget) -> None:
 def unpack(path: str, stored: StoredTarget, place: Callable[[Entry], Writer | None]) -> None:
     """Stream the regular files of an archive to the writers that ``place`` gives for their entries (None: only check).
 
-    The same errors as ``verify``; they may come after some entries were written, so callers verify first.
+    The same errors as ``verify``; they may come after some entries were written, and those are then not to be used.
     """
     source = _Source(path, stored)
     try:

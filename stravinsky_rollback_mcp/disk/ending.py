@@ -17,6 +17,7 @@ from stravinsky_rollback_mcp.disk.attention import explanation, trees_of
 from stravinsky_rollback_mcp.disk.audit import AuditLog
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError
 from stravinsky_rollback_mcp.disk.journal import JournalFile
+from stravinsky_rollback_mcp.disk.memory import Memory
 from stravinsky_rollback_mcp.disk.place import Place
 from stravinsky_rollback_mcp.disk.retire import retire
 from stravinsky_rollback_mcp.disk.scan import scan_when_still
@@ -47,8 +48,9 @@ class Recovery:
 class Ending:
     """Ends operations. The caller holds the store's lock.
 
-    ``now`` and ``new_id`` come from the service, which owns clock and chance; ``rescue`` is called with a target and a
-    slot whose content nobody recorded, before that slot is deleted.
+    ``memory`` takes over what is read of live targets: nobody who looks at them afterwards need read it again. ``now``
+    and ``new_id`` come from the service, which owns clock and chance; ``rescue`` is called with a target and a slot
+    whose content nobody recorded, before that slot is deleted.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Ending:
         files: Files,
         audit: AuditLog,
         limits: Limits,
+        memory: Memory,
         now: Callable[[], str],
         new_id: Callable[[], str],
         rescue: Callable[[Journal, JournalTarget, str], None],
@@ -66,6 +69,7 @@ class Ending:
         self._files = files
         self._audit = audit
         self._limits = limits
+        self._memory = memory
         self._now = now
         self._new_id = new_id
         self._rescue = rescue
@@ -74,7 +78,8 @@ class Ending:
 
     def tree(self, target: JournalTarget, path: str) -> Tree:
         """What lies at a path, read whole."""
-        return scan_when_still(_place(target, path), self._limits).tree
+        memory = self._memory.blank() if path == target.resolved else None
+        return scan_when_still(_place(target, path), self._limits, memory).tree
 
     def digest(self, target: JournalTarget, path: str) -> str:
         """The tree digest of what lies at a path, empty when nothing does."""

@@ -16,7 +16,7 @@ from stravinsky_rollback_mcp.core.components import EXCLUDED_FOLDERS, downloaded
 from stravinsky_rollback_mcp.core.model import Attributes, Entry, EntryType, Kind, Limits, Skipped, Tree
 from stravinsky_rollback_mcp.disk.attributes import read_attributes
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, open_regular, read_all, unreadable
-from stravinsky_rollback_mcp.disk.memory import Memory, Recall
+from stravinsky_rollback_mcp.disk.memory import Held, Memory, Recall
 from stravinsky_rollback_mcp.disk.place import Place
 from stravinsky_rollback_mcp.disk.stillness import still_moment
 from stravinsky_rollback_mcp.errors import Code, RollbackError
@@ -62,9 +62,8 @@ def scan(place: Place, limits: Limits, sink: Sink | None = None, memory: Memory 
     """Read one target whole, once.
 
     A target that is missing is ``absent``; one of the wrong kind (a folder named settings.json, a FIFO) is
-    ``not_recorded``. With ``memory`` a file that it knows is not read again, nor are its extended attributes. Raises
-    ``unreadable``, ``too_large`` or ``too_many_files`` with the path, and ``ChangedWhileReadError`` when the content
-    moved.
+    ``not_recorded``. With ``memory`` a file that it knows is not read again. Raises ``unreadable``, ``too_large`` or
+    ``too_many_files`` with the path, and ``ChangedWhileReadError`` when the content moved.
     """
     kind = place.target.kind
     if place.refusal is not None:
@@ -224,38 +223,45 @@ class _Walk:
                 f"{self._full(path)} has {status.st_size} bytes; {self._limits.max_file_size_bytes} are allowed.",
                 "move it out of the configuration, or raise backup.max_file_size_mb.",
             )
-        attributes: Attributes = ()
-        sha256 = "" if self._recall is None else self._recall.sha256(status)
-        if self._reads and not sha256:
-            handle = open_regular(self._full(path), name, folder)
-            try:
-                still = still_moment(handle)
-                if still is None:
-                    raise ChangedWhileReadError(self._full(path))
-                status = still
-                attributes = self._attributes(path, handle)
-                sha256 = self._content(path, handle, status)
-            finally:
-                os.close(handle)
-            if self._recall is not None:
-                self._recall.note(status, sha256)
+        if not self._reads:
+            self._note(path, status)
+            return
+        held = None if self._recall is None else self._recall.held(status)
+        if held is None:
+            status, held = self._read(path, name, folder)
         self._note(path, status)
         if status.st_nlink > 1:
             self.hard_linked.append(path)
+        self.unkept.extend((path, what) for what in held.unkept)
         self._count(
             Entry(
                 path=path,
                 type=EntryType.FILE,
                 mode=status.st_mode & 0o777,
                 size_bytes=status.st_size,
-                sha256=sha256,
+                sha256=held.sha256,
                 mtime_ns=status.st_mtime_ns,
-                attributes=attributes,
+                attributes=held.attributes,
             )
         )
 
+    def _read(self, path: str, name: str, folder: int | None) -> tuple[os.stat_result, Held]:
+        """What a file holds at a moment from which its stat tells of every change."""
+        handle = open_regular(self._full(path), name, folder)
+        try:
+            status = still_moment(handle)
+            if status is None:
+                raise ChangedWhileReadError(self._full(path))
+            kept, unkept = read_attributes(handle, self._full(path))
+            held = Held(self._content(path, handle, status), kept, unkept)
+        finally:
+            os.close(handle)
+        if self._recall is not None:
+            self._recall.note(status, held)
+        return status, held
+
     def _attributes(self, path: str, handle: int) -> Attributes:
-        """What is kept beside the content; a change of it changes the stat, which tells in the end."""
+        """What is kept beside a folder; a change of it changes the stat, which tells in the end."""
         kept, unkept = read_attributes(handle, self._full(path))
         self.unkept.extend((path, what) for what in unkept)
         return kept

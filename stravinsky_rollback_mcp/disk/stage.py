@@ -17,11 +17,10 @@ _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 def stage(step: Step, live: str, slot: str, archive_path: str, files: Files) -> None:
     """Build the desired tree at ``slot``: bytes from the archive or the plan, or linked from the ``live`` tree.
 
-    The archive is verified whole before the first byte is written. Nothing is durable yet when this returns. Extended
-    attributes that the file system does not hold are left out.
+    Whoever plans a restore verifies the archive before anything is begun. It is checked again while it is unpacked, and
+    the slot of a tree that ended with an error goes. Nothing is durable yet when this returns. Extended attributes that
+    the file system does not hold are left out.
     """
-    if step.from_backup:
-        archive.verify(archive_path, step.stored)
     if step.target.kind is Kind.FILE:
         entry = step.desired.entries[0]
         if step.content is not None:

@@ -22,7 +22,7 @@ from stravinsky_rollback_mcp.core.model import (
     TargetState,
 )
 from stravinsky_rollback_mcp.core.names import capped, leads_out, plural, require_new_version, require_note, shown
-from stravinsky_rollback_mcp.core.outcome import BackupCreated
+from stravinsky_rollback_mcp.core.outcome import Backup, BackupCreated
 from stravinsky_rollback_mcp.core.retention import Stored
 from stravinsky_rollback_mcp.disk import watch
 from stravinsky_rollback_mcp.disk.ground import synced_by
@@ -45,6 +45,7 @@ from stravinsky_rollback_mcp.service.quarantine import put_aside, spot_check
 from stravinsky_rollback_mcp.service.retention import prune, require_room, stored_backups
 from stravinsky_rollback_mcp.service.room import require_space_for_backup
 from stravinsky_rollback_mcp.service.stored import (
+    as_recorded,
     backups_of_view,
     changed_between,
     describe,
@@ -84,7 +85,7 @@ def create_backup(desk: Desk, caller: Caller, version: str | None, note: str) ->
         if version is not None:
             require_free(desk, known, version)
         else:
-            seen = desk.look(desk.places())
+            seen = desk.glance()
             _require_whole(item.place for item in seen.values())
             existing = _newest_that_holds(desk, known, digests_of(seen))
             if existing is not None:
@@ -184,22 +185,19 @@ def require_free(desk: Desk, known: Known, version: str) -> None:
             )
 
 
-def _newest_that_holds(desk: Desk, known: Known, digests: Mapping[str, str]) -> Opened | None:
-    newest = next(iter(backups_of_view(desk, known)), None)
-    if newest is None:
+def _newest_that_holds(desk: Desk, known: Known, digests: Mapping[str, str]) -> Backup | None:
+    own = backups_of_view(desk, known)
+    held = [recorded_digests(record) for _, record in own[:2]]
+    if not own or held[0] != {target: digest for target, digest in digests.items() if digest}:
         return None
-    if recorded_digests(newest[1]) != {target: digest for target, digest in digests.items() if digest}:
-        return None
-    try:
-        return open_authentic(desk, known, newest[0])
-    except RollbackError:
-        # A damaged newest backup holds nothing: a new one is made, and `backup verify` tells about the old one.
-        return None
+    # A damaged newest backup holds nothing: a new one is made, and `backup verify` tells about the old one.
+    version, record = own[0]
+    return as_recorded(desk, record, version, changed_between(held[1] if len(held) > 1 else {}, held[0]))
 
 
-def _already_held(desk: Desk, caller: Caller, opened: Opened, note: str, notices: tuple[str, ...]) -> BackupCreated:
+def _already_held(desk: Desk, caller: Caller, backup: Backup, note: str, notices: tuple[str, ...]) -> BackupCreated:
     if note:
-        record = desk.audit.backups()[opened.manifest.version]
+        record = desk.audit.backups()[backup.version]
         desk.record(
             AuditDraft(
                 event_type=EventType.BACKUP_CREATED,
@@ -207,13 +205,10 @@ def _already_held(desk: Desk, caller: Caller, opened: Opened, note: str, notices
                 actor=caller.actor,
                 user_root=desk.view.user_root,
                 project=desk.view.project,
-                version=opened.manifest.version,
+                version=backup.version,
                 details={**(record.draft.details or {}), "created": False, "note": note},
             )
         )
-    own = [recorded_digests(record) for _, record in backups_of_view(desk, desk.known())]
-    changed = changed_between(own[1] if len(own) > 1 else {}, own[0])
-    backup = describe(desk, opened, changed, detail=False, problems=())
     return BackupCreated(
         summary=f"Nothing changed since backup {backup.version}, which already holds this state.",
         next_step=f"To come back to this state: rollback_to with version {backup.version}.",

@@ -200,6 +200,7 @@ class Desk:
             files=self.files,
             audit=self.audit,
             limits=self.config.limits,
+            memory=self._memory,
             now=self.now,
             new_id=self.new_id,
             rescue=rescue,
