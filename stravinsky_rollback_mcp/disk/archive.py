@@ -2,11 +2,15 @@
 
 A folder becomes a gzip-compressed tar of its regular files and folders; its links stand in the manifest alone. A
 file is stored as it is. The reader accepts exactly what the manifest lists, in both directions, and nothing else.
+
+Packing and unpacking of large archives go along in a second thread, which never works while its owner changes a disk.
 """
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Callable, Collection
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +25,7 @@ from stravinsky_rollback_mcp.errors import Code, RollbackError
 _GZIP = 31  # window bits that mean "with a gzip header", which then holds neither name nor time
 _FLUSH_BYTES = 1 << 18
 _READ_BYTES = 1 << 18
+_MAX_WAITING = 4  # pieces of a target that are read and not yet packed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +51,9 @@ class Writer(Protocol):
 class ArchiveWriter:
     """Sink of a scan: one archive file, private, streamed, with its digest. ``close`` after ``finish`` or failure.
 
-    The file is made when there is something to write: a target that is absent leaves no trace.
+    The file is made when there is something to write: a target that is absent leaves no trace. Whoever feeds it only
+    reads meanwhile: the pieces of a large target are packed and written in another thread, one after the other, and
+    what fails there is raised by a later call.
     """
 
     def __init__(self, path: str, kind: Kind, files: Files) -> None:
@@ -60,6 +67,8 @@ class ArchiveWriter:
         self._pending_bytes = 0
         self._tail = b""
         self._size_bytes = 0
+        self._thread: ThreadPoolExecutor | None = None
+        self._waiting: deque[Future[None]] = deque()
 
     def folder(self, path: str, mode: int) -> None:
         """A folder below the target."""
@@ -80,14 +89,17 @@ class ArchiveWriter:
         """Complete the archive and make its bytes durable."""
         if self._packs:
             self._take(self._tail + tar.END)
-        self._drain()
+        self._settle(0)
+        self._pack(self._drained())
         if self._compressor is not None:
             self._store(self._compressor.flush())
         self._files.fsync(self._opened(), self._path)
         return Written(sha256=self._digest.hexdigest(), size_bytes=self._size_bytes)
 
     def close(self) -> None:
-        """Give the handle back."""
+        """Give up what is not packed yet, and the handle back."""
+        if self._thread is not None:
+            self._thread.shutdown(cancel_futures=True)
         if self._handle is not None:
             os.close(self._handle)
 
@@ -100,12 +112,23 @@ class ArchiveWriter:
         self._pending.append(chunk)
         self._pending_bytes += len(chunk)
         if self._pending_bytes >= _FLUSH_BYTES:
-            self._drain()
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(max_workers=1)
+            self._settle(_MAX_WAITING - 1)
+            self._waiting.append(self._thread.submit(self._pack, self._drained()))
 
-    def _drain(self) -> None:
+    def _settle(self, left: int) -> None:
+        """Wait until at most so many pieces are not packed yet."""
+        while len(self._waiting) > left:
+            self._waiting.popleft().result()
+
+    def _drained(self) -> bytes:
         chunk = b"".join(self._pending)
         self._pending.clear()
         self._pending_bytes = 0
+        return chunk
+
+    def _pack(self, chunk: bytes) -> None:
         self._store(chunk if self._compressor is None else self._compressor.compress(chunk))
 
     def _store(self, content: bytes) -> None:
@@ -222,7 +245,10 @@ def _copy(
 
 
 class _Source:
-    """The unpacked bytes of one stored archive, never more of them than the manifest accounts for."""
+    """The unpacked bytes of one stored archive, never more of them than the manifest accounts for.
+
+    While one piece is used the next one is unpacked in another thread.
+    """
 
     def __init__(self, path: str, stored: StoredTarget) -> None:
         self._stored = stored
@@ -231,12 +257,16 @@ class _Source:
         self._buffer: bytes = b""
         self._offset = 0
         self._unpacker = deflate.decompressobj(_GZIP) if stored.kind is Kind.DIRECTORY else None
+        self._thread: ThreadPoolExecutor | None = None
+        self._ahead: Future[bytes] | None = None
         try:
             self._handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise self.mismatch("no readable file of that name") from error
 
     def close(self) -> None:
+        if self._thread is not None:
+            self._thread.shutdown()
         os.close(self._handle)
 
     def mismatch(self, what: str) -> RollbackError:
@@ -285,6 +315,15 @@ class _Source:
             raise self.mismatch("other bytes than its manifest names")
 
     def _next(self) -> bytes:
+        """The next piece, empty at the end; from the first full one on the one after it is under way already."""
+        ahead, self._ahead = self._ahead, None
+        content = self._unpacked() if ahead is None else ahead.result()
+        if ahead is not None or len(content) == _FLUSH_BYTES:
+            self._thread = self._thread or ThreadPoolExecutor(max_workers=1)
+            self._ahead = self._thread.submit(self._unpacked) if content else None
+        return content
+
+    def _unpacked(self) -> bytes:
         unpacker = self._unpacker
         if unpacker is None:
             return self._raw()

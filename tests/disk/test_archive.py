@@ -1,9 +1,12 @@
 """Archives: what goes in comes out, equal trees give equal bytes, and only what the manifest lists is accepted."""
 
+import errno
 import io
 import os
+import random
 import subprocess
 import tarfile
+import threading
 import time
 import tracemalloc
 import zlib
@@ -15,6 +18,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.crash import FailAt, Log
 from support.tree import Entry as Spec
 from support.tree import Fifo, File, Folder, Link, build, snapshot
 
@@ -33,12 +37,12 @@ REFUSALS = {Code.ARCHIVE_UNSAFE, Code.ARCHIVE_MISMATCH, Code.TOO_LARGE}
 LONG = "n" * 120
 
 
-def capture(source: Path, path: Path) -> StoredTarget:
+def capture(source: Path, path: Path, files: Files | None = None) -> StoredTarget:
     """Write the archive of a live target to ``path``."""
     kind = Kind.DIRECTORY if source.is_dir() else Kind.FILE
     component = "hooks" if kind is Kind.DIRECTORY else "settings"
     target = Target(scope=Scope.USER, component=component, kind=kind, path=str(source))
-    writer = archive.ArchiveWriter(str(path), kind, Files())
+    writer = archive.ArchiveWriter(str(path), kind, files or Files())
     try:
         seen = scan(Place(target=target, resolved=str(source), dangling=False), LIMITS, writer)
         written = writer.finish()
@@ -238,6 +242,28 @@ def test_buffer_boundaries_lose_nothing(tmp_path: Path, size_bytes: int, fill: b
     build(tmp_path / "hooks", {"a": content, "b": content})
     stored = capture(tmp_path / "hooks", tmp_path / "a.tar.gz")
     assert unpacked(tmp_path / "a.tar.gz", stored) == {"a": content, "b": content}
+
+
+def test_a_large_archive_whose_writing_fails_anywhere_is_an_error(tmp_path: Path) -> None:
+    """Each call that writes it fails once, most of them in the thread that packs; nothing of that thread stays."""
+    noise = random.Random(1).randbytes(2 << 20)  # does not pack: all of it is written
+    build(tmp_path / "hooks", {f"{number}.bin": noise[number << 17 : (number + 1) << 17] for number in range(16)})
+    threads = threading.active_count()
+    log = Log()
+    whole = tmp_path / "whole.tar.gz"
+    stored = capture(tmp_path / "hooks", whole, Files(observe=log))
+    assert [call for call, _ in log.calls].count("write") > 6
+    for number in range(1, len(log.calls) + 1):
+        fail = FailAt(number, errno.ENOSPC)
+        with pytest.raises(RollbackError) as caught:
+            capture(tmp_path / "hooks", tmp_path / f"{number}.tar.gz", Files(observe=fail))
+        assert (fail.fired, caught.value.code, threading.active_count()) == (True, Code.NO_SPACE, threads)
+    files = unpacked(whole, stored)
+    assert b"".join(files[f"{number}.bin"] for number in range(16)) == noise
+    for cut_bytes in range(1, stored.archive_size_bytes, 1 << 18):
+        os.truncate(whole, stored.archive_size_bytes - cut_bytes)
+        assert refused(whole, stored) is Code.ARCHIVE_MISMATCH
+    assert threading.active_count() == threads
 
 
 def test_equal_trees_give_equal_bytes(tmp_path: Path) -> None:
