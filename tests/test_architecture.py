@@ -55,6 +55,8 @@ LAYERS: dict[str, Layer] = {
         banned=_FILES | _WORLD | _ASYNC | _words("multiprocessing threading uuid"),
     ),
     "disk": Layer(first_party=_words("core errors"), third_party=_words("isal"), banned=_ASYNC),
+    # The one place with a second thread: packing goes along with reading.
+    "disk/archive": Layer(first_party=_words("core errors"), banned=_words("asyncio sqlite3 subprocess")),
     # disk: where the store lies by default, and what a hook saw last, stands where a hook finds it at once.
     "config": Layer(
         first_party=_words("core disk errors"), banned=_ASYNC | _words("shutil sqlite3 subprocess tempfile")
