@@ -1,6 +1,7 @@
 """Bringing back what was lost and nothing else: one file, one directory, or one key of a file."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core.model import EntryType, EventType, Kind
@@ -41,10 +42,26 @@ class Lost:
 def intend_recovery(desk: Desk, look: Look, lost: Lost, version: str | None) -> Intent:
     """What bringing it back would do: from that version, else from the newest intact backup that has it different.
 
-    Raises ``not_found`` where no such backup has it: unlike a rollback, a recovery never takes away what it names.
+    Where that takes back an earlier recovery, it is said, with the version that goes further back. Raises ``not_found``
+    where no such backup has it: unlike a rollback, a recovery never takes away what it names.
     """
     if version is not None:
         return _from(desk, look, lost, version)
+    offers = _offers(desk, look, lost)
+    newest = next(offers)
+    taken_back = _recovery_before(desk, newest)
+    if taken_back is None:
+        return newest
+    older = None
+    with suppress(RollbackError):
+        older = next(offer for offer in offers if _results(offer) != _results(newest))
+    further = "No backup goes further back." if older is None else f"To go further back, name {older.goal}."
+    said = f"{newest.goal} holds what was live before the recovery of {taken_back}: this takes that back. {further}"
+    return replace(newest, notices=(*newest.notices, said))
+
+
+def _offers(desk: Desk, look: Look, lost: Lost) -> Iterator[Intent]:
+    """What each intact backup that has it different would do, newest first; at the end, why there are no more."""
     refused: RollbackError | None = None
     for name, _ in backups_of_view(desk, look.known):
         try:
@@ -59,7 +76,7 @@ def intend_recovery(desk: Desk, look: Look, lost: Lost, version: str | None) -> 
             refused = refused or error
             continue
         if intent.plan.changes:
-            return intent
+            yield intent
     if refused is not None and refused.code is not Code.NOT_FOUND:
         raise refused
     raise RollbackError(
@@ -67,6 +84,21 @@ def intend_recovery(desk: Desk, look: Look, lost: Lost, version: str | None) -> 
         f"no intact backup has {desk.told(lost.name)} other than it is now.",
         "`stravinsky-rollback backup list` shows what there is.",
     )
+
+
+def _results(intent: Intent) -> list[str]:
+    return [step.desired.digest for step in intent.plan.changes]
+
+
+def _recovery_before(desk: Desk, intent: Intent) -> str | None:
+    """When the newest recovery was that this one would take back: of the same paths, with this backup as its safety."""
+    paths = {desk.shown_target(step.target) for step in intent.plan.changes}
+    for record in reversed(desk.audit.history(desk.view.user_root, desk.view.project)):
+        draft = record.draft
+        is_recovery = draft.event_type is EventType.RECOVERY_ATTEMPT and not paths.isdisjoint(draft.paths)
+        if is_recovery and (draft.details or {}).get("safety_backup") == intent.to_version:
+            return record.timestamp
+    return None
 
 
 def _from(desk: Desk, look: Look, lost: Lost, version: str) -> Intent:

@@ -123,6 +123,18 @@ def test_a_file_comes_back_from_the_newest_backup_that_has_it_different(run: Run
     assert snapshot(versions) == before
 
 
+def test_a_recovery_that_takes_one_back_says_so_and_names_the_older_version(run: Run, versions: Path) -> None:
+    """Typed again it finds what was live before, as the contract says; who wants an older one is told how."""
+    words = ("recovery", "file", "~/.claude/hooks/notify.sh", "--yes", "--json")
+    assert answer(run(*words))["notices"] == []
+    again = answer(run(*words))
+    assert again["to_version"] == "v3"
+    (notice,) = again["notices"]
+    assert "v3 holds what was live before the recovery of" in notice
+    assert "To go further back, name v1." in notice
+    assert versions.exists()
+
+
 def test_the_audit_knows_what_was_recovered_and_how_much(run: Run, versions: Path) -> None:
     """A recovery is an event of its own kind: attempt and outcome, with the level; undo names it."""
     assert run("recovery", "file", "~/.claude/hooks/notify.sh", "--yes").exit_code == 0
