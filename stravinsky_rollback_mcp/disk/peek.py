@@ -1,10 +1,9 @@
-"""The bytes of a few files of a tree, live or stored, held to what their entries say."""
+"""The bytes of a few files of a live tree, held to what their entries say."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from stravinsky_rollback_mcp.core.model import Entry, StoredTarget
-from stravinsky_rollback_mcp.disk import archive
+from stravinsky_rollback_mcp.core.model import Entry
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, read_file
 from stravinsky_rollback_mcp.disk.stage import Folders
 
@@ -26,31 +25,3 @@ def live_files(top: str, entries: Sequence[Entry]) -> Mapping[str, bytes]:
                 raise ChangedWhileReadError(f"{top}/{entry.path}".rstrip("/"))
             found[entry.path] = content
     return found
-
-
-def stored_files(path: str, stored: StoredTarget, entries: Sequence[Entry]) -> Mapping[str, bytes]:
-    """The content of regular files of a stored target, by path; the whole archive is verified on the way.
-
-    Raises what ``archive.verify`` raises.
-    """
-    wanted = {entry.path for entry in entries}
-    found: dict[str, _Memory] = {}
-
-    def place(entry: Entry) -> _Memory | None:
-        return found.setdefault(entry.path, _Memory()) if entry.path in wanted else None
-
-    archive.unpack(path, stored, place)
-    return {name: bytes(memory.content) for name, memory in found.items()}
-
-
-class _Memory:
-    """Where the content of one extracted file is kept."""
-
-    def __init__(self) -> None:
-        self.content = bytearray()
-
-    def write(self, chunk: bytes) -> None:
-        self.content += chunk
-
-    def close(self) -> None:
-        """Nothing is left to be done."""

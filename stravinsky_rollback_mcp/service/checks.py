@@ -87,7 +87,7 @@ def check_config(desk: Desk, caller: Caller, version: str | None) -> Checked:
     """The findings of what is live, or of a backup: then also what reading it back whole found."""
     look = gather(desk)
     integrity: tuple[str, ...] = ()
-    name = "the live configuration"
+    name = "the live configuration" if version is None else version
     try:
         if version is None:
             findings = check_live(desk, look, caller)

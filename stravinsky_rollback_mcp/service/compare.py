@@ -23,7 +23,8 @@ from stravinsky_rollback_mcp.core.onset import onsets_of
 from stravinsky_rollback_mcp.core.outcome import Compared
 from stravinsky_rollback_mcp.core.plan import Change, change_between
 from stravinsky_rollback_mcp.core.selection import Part, parts_of
-from stravinsky_rollback_mcp.disk.peek import live_files, stored_files
+from stravinsky_rollback_mcp.disk import archive
+from stravinsky_rollback_mcp.disk.peek import live_files
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import Desk
 from stravinsky_rollback_mcp.service.intent import Intent, intend_rollback, intend_walk
@@ -110,7 +111,7 @@ def _live(look: Look) -> _Side:
 def _stored(desk: Desk, goal: Goal) -> _Side:
     def read(target_id: str, entries: Sequence[Entry]) -> Mapping[str, bytes]:
         version, stored = goal.targets[target_id]
-        return stored_files(desk.store.archive_path(version, stored), stored, entries)
+        return archive.contents(desk.store.archive_path(version, stored), stored, {entry.path for entry in entries})
 
     targets = {
         name: Target(scope=stored.scope, component=stored.component, kind=stored.kind, path=stored.path)

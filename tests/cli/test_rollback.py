@@ -120,6 +120,19 @@ def test_yes_accepts_what_gets_less_safe(
     assert snapshot(configured[0]) == loosening[0]
 
 
+def test_every_restore_is_asked_where_a_person_wants_that(
+    run: Run, configured: tuple[Path, Path], broken: tuple[Snapshot, Snapshot]
+) -> None:
+    """``safety.require_manual_confirmation_for_rollback``: what is no less safe is asked too, and ``--yes`` answers."""
+    assert run("config", "set", "safety.require_manual_confirmation_for_rollback", "true").exit_code == 0
+    result = run("rollback", "to", "v1", "--json")
+    (line,) = json.loads(result.stdout)["error"]["lines"]
+    assert (result.exit_code, "require_manual_confirmation_for_rollback" in line) == (1, True)
+    assert snapshot(configured[0]) == broken[1]
+    document = _json(run("rollback", "to", "v1", "--yes", "--json"))
+    assert (document["applied"], document["security_changes"]) == (True, [line])
+
+
 def test_a_person_who_says_yes_gets_what_was_shown(
     at_terminal: Type, configured: tuple[Path, Path], loosening: tuple[Snapshot, Snapshot]
 ) -> None:

@@ -63,3 +63,30 @@ def test_what_the_newest_backup_held_counts_twice(world: World) -> None:
     with pytest.raises(RollbackError) as refused:
         world.run(service(world, **NO_DISK).create_backup(PERSON, version="v2"))
     assert " 1000000005 MB are wanted" in refused.value.message
+
+
+def capacity(world: World, caller: Caller = PERSON, **variables: str) -> list[tuple[str, str]]:
+    """What ``check_config`` says of the room in the store."""
+    found = world.run(service(world, **variables).check_config(caller)).findings
+    return [(str(item.severity), item.message) for item in found if item.check == "backup_capacity"]
+
+
+def test_what_one_more_backup_would_push_out_is_told_as_it_would_happen(world: World) -> None:
+    """Pinned ones are beside the limit, what undo may ask for stays, and tools push out nothing that a person made."""
+    two = "2"
+    for version in ("v1", "v2", "v3"):
+        world.run(service(world).create_backup(PERSON, version=version))
+    assert capacity(world) == []
+    ((severity, message),) = capacity(world, STRAVINSKY_BACKUP_MAX_VERSIONS=two)
+    assert (severity, message) == ("info", "the next backup makes 2 older ones go.")
+    ((severity, message),) = capacity(world, TOOL, STRAVINSKY_BACKUP_MAX_VERSIONS=two)
+    assert (severity, "backup.max_versions is reached" in message) == ("error", True)
+    for version in ("v1", "v2", "v3"):
+        world.run(service(world).pin(PERSON, version=version))
+    assert capacity(world, TOOL, STRAVINSKY_BACKUP_MAX_VERSIONS=two) == []
+    for version in ("v1", "v2", "v3"):
+        world.run(service(world).unpin(PERSON, version=version))
+    for number in range(3):
+        edit(world, f"state {number}\n")
+        world.run(service(world).create_backup(PERSON, version=f"state-{number}"))
+    assert capacity(world, STRAVINSKY_BACKUP_MAX_VERSIONS=two) == [("info", "the next backup makes 2 older ones go.")]
