@@ -245,9 +245,7 @@ def test_the_conformance_suite_passes(
 @pytest.fixture(scope="session")
 def claude_binary() -> Path:
     """Claude Code for this machine."""
-    installed = clients.npm_package("@anthropic-ai/claude-code", "2.1.330")
-    found = sorted(installed.glob("@anthropic-ai/claude-code-*/claude"))
-    return found[0] if found else pytest.skip("npm has no Claude Code for this machine")
+    return clients.claude_code()
 
 
 @pytest.fixture(scope="session")

@@ -72,6 +72,13 @@ def node() -> Path:
     return npm_package(f"node-{platform.system().lower()}-{machine}", "22.23.3") / ".bin" / "node"
 
 
+def claude_code() -> Path:
+    """The binary of Claude Code for this machine, at the version that our facts were observed with."""
+    installed = npm_package("@anthropic-ai/claude-code", "2.1.330")
+    found = sorted(installed.glob("@anthropic-ai/claude-code-*/claude"))
+    return found[0] if found else pytest.skip("npm has no Claude Code for this machine")
+
+
 def _installed(name: str, commands: Callable[[str], list[list[str]]]) -> Path:
     folder = FOLDER / re.sub(r"[^\w.@=-]", "+", name)
     if folder.exists():
