@@ -281,6 +281,7 @@ TRUTHS = [key for key, value in DEFAULTS.items() if type(value) is bool]
 GUARDS = [
     *("backup.verify_on_creation", "update.pre_update_checks_enabled", "update.post_update_verification_enabled"),
     *("update.auto_rollback_on_failure", "audit.enable_audit_logging", "audit.tamper_detection_enabled"),
+    "safety.fail_safe_on_backup_error",
 ]
 
 

@@ -28,6 +28,7 @@ _NEVER_OFF_BY_ENVIRONMENT = frozenset(
         "update.auto_rollback_on_failure",
         "audit.enable_audit_logging",
         "audit.tamper_detection_enabled",
+        "safety.fail_safe_on_backup_error",
     }
 )
 Value = bool | int | str

@@ -34,7 +34,7 @@ def report(
     applied = atomicity is not None
     return Restored(
         summary=_summary(intent, applied=applied),
-        next_step=_next_step(intent, applied=applied),
+        next_step=_next_step(intent, applied=applied, is_kept=safety is not None),
         notices=intent.notices,
         applied=applied,
         already_at_target=not plan.changes,
@@ -48,7 +48,7 @@ def report(
         warnings=_restore_warnings(desk, look, plan),
         duration_ms=round((time.monotonic() - started) * 1000),
         audit=desk.audit.anchor(),
-        undo="Call `undo`, or type `stravinsky-rollback undo`." if applied else "",
+        undo="Call `undo`, or type `stravinsky-rollback undo`." if safety is not None else "",
         undone=intent.undone,
     )
 
@@ -77,12 +77,12 @@ def _told(undone: Undone) -> str:
     return f"the {what} of {undone.at}{place}"
 
 
-def _next_step(intent: Intent, *, applied: bool) -> str:
+def _next_step(intent: Intent, *, applied: bool, is_kept: bool) -> str:
     if not intent.plan.changes:
         return ""
     if applied:
         onsets = [onset for step in intent.plan.changes for onset in intent.plan.onsets[step.target.id]]
-        return f"{where_to_look(onsets)} `undo` takes this back."
+        return f"{where_to_look(onsets)}{' `undo` takes this back.' if is_kept else ''}"
     if intent.plan.security_changes:
         return "Show security_changes to the person; if they agree, call again with plan_id and accept."
     return "To do exactly this, call again without dry_run and with this plan_id."

@@ -34,6 +34,8 @@ from stravinsky_rollback_mcp.service.report import report
 from stravinsky_rollback_mcp.service.room import require_space
 from stravinsky_rollback_mcp.service.stored import held_pairs, matching_version, open_authentic
 
+_NO_ROOM = frozenset({Code.NO_SPACE, Code.UNWRITABLE})  # in the store; staging finds its own room, or takes itself back
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consent:
@@ -107,7 +109,8 @@ def restore(
         )
         with _putting_aside(desk, caller, look, {step.version for step in intent.plan.changes if step.from_backup}):
             _require_restorable(desk, intent.plan)
-        require_space(intent.findings)
+        if desk.config.policy.safety.fail_safe_on_backup_error:
+            require_space(intent.findings)
         return _apply(desk, caller, look, intent, started)
 
 
@@ -171,7 +174,14 @@ def _require_restorable(desk: Desk, plan: Plan) -> None:
 
 def _apply(desk: Desk, caller: Caller, look: Look, intent: Intent, started: float) -> Restored:
     plan = intent.plan
-    safety = _safety_backup(desk, caller, look, plan.operation)
+    try:
+        safety = _safety_backup(desk, caller, look, plan.operation)
+    except RollbackError as error:
+        if error.code not in _NO_ROOM or desk.config.policy.safety.fail_safe_on_backup_error:
+            raise
+        safety = None
+        lost = f"No backup holds what was live before ({error.code}): this cannot be undone."
+        intent = replace(intent, notices=(*intent.notices, lost))
     operation_id = desk.new_id()
     from_version = matching_version(desk, look.known, look.digests)
     after = {**look.digests, **{step.target.id: step.desired.digest for step in plan.steps}}
