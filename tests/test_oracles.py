@@ -1,8 +1,9 @@
-"""What our checks say is what Claude Code itself says: its `doctor` of settings, its validator of Markdown.
+"""What our checks say is what Claude Code itself says and does: its `doctor`, its validator, its sessions.
 
 Skipped where Claude Code cannot be installed at the version that the rows were observed with.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,13 @@ from support.clients import Done
 from support.frontmatter_rows import HEADS, NO_FIELDS, NO_YAML, WRONG_KIND
 from support.settings_rows import ROWS
 
+from stravinsky_rollback_mcp.core.checks import commands_validity
+from stravinsky_rollback_mcp.core.checks.evidence import Evidence, Folder
+from stravinsky_rollback_mcp.core.model import Scope
+
 pytestmark = pytest.mark.long
+
+ENVIRONMENT = {"DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "IS_SANDBOX": "1"}
 
 # How `doctor` says that it left out one entry; whatever else it says of a file, it dropped that whole.
 _NOTES = ("was skipped", "was ignored", "was removed", "entry ignored", "matcher ignored", "ignored.")
@@ -22,10 +29,9 @@ _NOTES = ("was skipped", "was ignored", "was removed", "entry ignored", "matcher
 def claude(home: Path, project: Path) -> Callable[..., Done]:
     """Claude Code without a network, in the test's project."""
     binary, no_network = clients.claude_code(), clients.unshared()
-    environment = {"DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "IS_SANDBOX": "1"}
 
     def run(*words: str) -> Done:
-        return clients.run([*no_network, binary, *words], home=home, cwd=project, environment=environment)
+        return clients.run([*no_network, binary, *words], home=home, cwd=project, environment=ENVIRONMENT)
 
     return run
 
@@ -69,3 +75,56 @@ def test_heads_are_judged_as_the_validator_judges_them(claude: Callable[..., Don
     assert {path: errors.get(path, ()) for path in files} == {path: HEADS[name].real for path, name in files.items()}
     ours = {name for name, row in HEADS.items() if row.ours in (NO_YAML, NO_FIELDS, WRONG_KIND)}
     assert ours == {name for name, row in HEADS.items() if row.real}
+
+
+def titled(name: str, description: str = "MARK") -> str:
+    """A file with these two fields."""
+    return f"---\nname: {name}\ndescription: {description}\n---\nbody\n"
+
+
+# Path in a root -> the file, and whether a session's model is told of it. Each has a word of its own for MARK.
+LOADED: dict[str, tuple[str, bool]] = {
+    "skills/flat/SKILL.md": (titled("flat"), True),
+    "skills/group/deep/SKILL.md": (titled("deep"), False),
+    "skills/lower/skill.md": (titled("lower"), False),
+    "skills/beside.md": (titled("beside"), False),
+    "skills/both/SKILL.md": (titled("both"), True),
+    "commands/both.md": (titled("x"), False),
+    "commands/one.md": (titled("x"), True),
+    "agents/team/whole.md": (titled("whole"), True),
+    "agents/nameless.md": ("---\ndescription: MARK\n---\n", False),
+    "agents/plain.md": ("# MARK\n", False),
+    "agents/silent.md": ("---\nname: silent\n---\nMARK\n", False),
+    "agents/colon.md": (titled("a:b"), False),
+    "agents/hyphen.md": (titled("-a"), False),
+    "agents/number.md": (titled("3"), False),
+    "agents/list.md": (titled("list", "[MARK]"), False),
+    "agents/broken.md": (titled("broken", "'MARK"), False),
+}
+
+
+def test_what_sessions_load_is_what_is_not_warned_of(home: Path, project: Path, tmp_path: Path) -> None:
+    """One session's request names every skill, command and agent that is loaded; ours warns of all others."""
+    marks = {path: f"MARK{number}x" for number, path in enumerate(LOADED)}
+    texts = {path: text.replace("MARK", marks[path]).encode() for path, (text, _) in LOADED.items()}
+    for path, text in texts.items():
+        place = project / ".claude" / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(text)
+    binary, no_network = clients.claude_code(), clients.unshared()
+    environment = {**ENVIRONMENT, "ANTHROPIC_API_KEY": "no-key", "ENABLE_TOOL_SEARCH": "false"}
+    command = clients.offline(no_network, tmp_path, [{"text": "done"}], [binary, "-p", "go"])
+    done = clients.run(command, home=home, cwd=project, environment=environment)
+    assert done.status == 0, done
+    asked = json.dumps(clients.requests_in(tmp_path))
+    assert {path: marks[path] in asked for path in LOADED} == {path: is_told for path, (_, is_told) in LOADED.items()}
+    folders = [
+        Folder(scope=Scope.PROJECT, component=name, path=name, files=tuple(files), texts=files)
+        for name in ("commands", "agents", "skills")
+        for files in [{path.partition("/")[2]: text for path, text in texts.items() if path.startswith(f"{name}/")}]
+    ]
+    found = commands_validity.check(Evidence(folders=tuple(folders)))
+    # Of two of one name the one that is loaded is told, with the other in the words.
+    named = {path for path in LOADED for item in found if path in (item.path, item.message.partition(" ")[0])}
+    named |= {path for path in LOADED for item in found if path.startswith(f"{item.path}/")}
+    assert named - {"skills/both/SKILL.md"} == {path for path, (_, is_told) in LOADED.items() if not is_told}

@@ -25,6 +25,7 @@ COMPONENTS = frozenset({"commands", "agents", "skills", "output_styles", "rules"
 SKILL = "SKILL.md"
 _PLUGIN = ".claude-plugin/plugin.json"  # a folder below `skills` with this is a plugin
 _WITHOUT_FIELDS: Mapping[str, str] = {"agents": "so Claude Code does not load this agent"}
+_MAX_FINDINGS = 100
 _ONE_LEVEL, _TWO_LEVELS = 1, 2  # parts of a path
 
 
@@ -67,7 +68,18 @@ def check(evidence: Evidence) -> tuple[Finding, ...]:
         for document in documents:
             found.extend(_of_document(evidence, document))
         names.extend(_names(documents))
-    return (*found, *(_finding(name.folder, name.path, *clash) for name, clash in clashes(names)))
+    found.extend(_finding(name.folder, name.path, *clash) for name, clash in clashes(names))
+    return _capped(found)
+
+
+def _capped(found: list[Finding]) -> tuple[Finding, ...]:
+    """At most so many, the gravest first; the last says how many were left off."""
+    if len(found) <= _MAX_FINDINGS:
+        return tuple(found)
+    told = sorted(found, key=lambda finding: finding.severity is Severity.INFO)[: _MAX_FINDINGS - 1]
+    message = f"{len(found) - len(told)} more findings about commands, agents and skills are not listed."
+    rest = Finding(check=NAME, severity=Severity.INFO, scope=None, path="", line=None, message=message, fix="")
+    return (*told, rest)
 
 
 def _documents(folder: Folder) -> Iterator[Document]:
@@ -141,7 +153,7 @@ def _of_document(evidence: Evidence, document: Document) -> Iterator[Finding]:
     told = _of_head(folder, head)
     if told is not None:
         yield _finding(folder, path, *told, line=head.line)
-    for name, message in _of_fields(head.fields):
+    for name, message in _of_fields(head.fields, () if folder.component == "agents" else ("name", "description")):
         yield _finding(folder, path, Severity.WARNING, f"{name} {message}", "mend it.")
     if folder.component == "agents":
         yield from _of_agent(document)
@@ -166,8 +178,8 @@ def _of_head(folder: Folder, head: Frontmatter) -> tuple[Severity, str, str] | N
             return None
 
 
-def _of_fields(fields: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    for name in ("name", "description"):
+def _of_fields(fields: Mapping[str, object], texts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for name in texts:
         value = fields.get(name)
         # A number where a text belongs is taken for one, except as a name.
         if isinstance(value, (list, dict)) or (name == "name" and isinstance(value, int)):
@@ -184,14 +196,14 @@ def _of_agent(document: Document) -> Iterator[Finding]:
         yield _finding(folder, path, Severity.INFO, "has no frontmatter, so it is no agent but documentation.")
     if head.state is not State.READ:
         return
-    name = head.fields.get("name")
+    name, description = head.fields.get("name"), head.fields.get("description")
     message = ""
-    if name is None or name == "":
-        message = "has no name, so it is no agent but documentation."
-    elif isinstance(name, str) and (":" in name or name.startswith("-")):
+    if not isinstance(name, str) or not name:
+        message = "has no name that is a text, so it is no agent but documentation."
+    elif ":" in name or name.startswith("-"):
         message = "has a name with a colon, or a hyphen at its beginning, so Claude Code does not load this agent."
-    elif not head.fields.get("description"):
-        message = "has no description, so Claude Code does not load this agent."
+    elif not isinstance(description, str) or not description:
+        message = "has no description that is a text, so Claude Code does not load this agent."
     if message:
         yield _finding(folder, path, Severity.WARNING, message, "give it a name and a description.")
 

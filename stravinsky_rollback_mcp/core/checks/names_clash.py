@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from stravinsky_rollback_mcp.core.checks.evidence import Folder
-from stravinsky_rollback_mcp.core.model import Scope, Severity
+from stravinsky_rollback_mcp.core.model import Severity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +49,10 @@ def _clash(before: Named, item: Named) -> Clash | None:
     if before.folder.scope is not item.folder.scope:
         if not is_same_name:
             return None
-        first = " and comes first" if item.folder.component != "agents" else ""
-        whose = "the person's" if before.folder.scope is Scope.USER else "the project's"
-        return Severity.INFO, f"{before.shown}, {whose}, has the same name{first}.", ""
+        # As sessions were seen to choose; the person's folders are looked at first.
+        first = "this one" if item.folder.component == "agents" else "that one"
+        more = f"; {first} counts" if before.folder.component == item.folder.component else ""
+        return Severity.INFO, f"{before.shown}, the person's, has the same name{more}.", ""
     if not is_same_name:
         return Severity.WARNING, f"has the name of {before.shown}, but for upper and lower case.", fix
     if before.folder.component != item.folder.component:

@@ -57,10 +57,22 @@ def test_the_line_at_which_yaml_ends_is_told() -> None:
         (b"---\nname: a\n---\n", ["warning"]),
         (b"---\nname: a:b\ndescription: d\n---\n", ["warning"]),
         (b"---\nname: -a\ndescription: d\n---\n", ["warning"]),
+        (b"---\nname: 3\ndescription: d\n---\n", ["warning"]),
+        (b"---\nname: a\ndescription: 3\n---\n", ["warning"]),
         (b"---\nname: a\ndescription: x: y\n z\n---\n", ["warning"]),
         (b"# An agent\n", ["info"]),
     ],
-    ids=["whole", "no name", "no description", "colon", "hyphen", "broken", "no frontmatter"],
+    ids=[
+        "whole",
+        "no name",
+        "no description",
+        "colon",
+        "hyphen",
+        "number as name",
+        "number",
+        "broken",
+        "no frontmatter",
+    ],
 )
 def test_an_agent_needs_name_and_description(text: bytes, expected: list[str]) -> None:
     """Claude Code leaves the others out without a word, and its validator does not tell."""
@@ -126,6 +138,14 @@ def test_names_of_both_scopes_are_legal() -> None:
     (finding,) = found(mine, theirs)
     assert (finding.severity, finding.path) == ("info", "project/commands/a.md")
     assert told(mine, folder("commands", {"A.md": b""}, Scope.PROJECT)) == []
+
+
+def test_a_tree_of_faults_is_told_in_bounds() -> None:
+    """A hundred at most, the gravest first; the last tells of the rest."""
+    texts = {f"{number}.md": b"# no agent\n" for number in range(150)} | {"z.md": b"---\nname: a\n---\n"}
+    findings = found(folder("agents", texts))
+    assert (len(findings), findings[0].path) == (100, "user/agents/z.md")
+    assert findings[-1].message.startswith("52 more")
 
 
 def test_the_nearer_namesake_is_told() -> None:
