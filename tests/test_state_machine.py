@@ -4,30 +4,41 @@ The model is a second description of history: what is live, what each project's 
 backups exist. After every step the disk must hold what the model says, byte for byte; at the end both views must
 report the drift and the version that the model expects, and everything in the store must be intact. A step may die at
 any of its writing calls: then what is live must be wholly the state before or wholly the one after.
+
+The limits are tiny, so that most backups push out others. Whatever goes by itself, each view's newest, what is pinned,
+and what the next steps of undo and redo bring must still be there; what a person forgets is passed over, and named.
 """
 
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias, TypeVar
 
 import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from support.crash import PERSON, CrashAt, CrashedError, World
 
-from stravinsky_rollback_mcp.core.model import EventType
+from stravinsky_rollback_mcp.config import load
+from stravinsky_rollback_mcp.core.model import AuditRecord, EventStatus, EventType
 from stravinsky_rollback_mcp.core.outcome import BackupCreated, Restored
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.errors import Code, RollbackError
-from stravinsky_rollback_mcp.service import Consent, RollbackService, Scope
+from stravinsky_rollback_mcp.service import Consent, RollbackService, Scope, retention
 
 Content: TypeAlias = Mapping[str, str]  # of a folder by name; of a file {"": text}, or {} when there is none
 State: TypeAlias = Mapping[str, Content]  # by target id
+Tree: TypeAlias = tuple[str, str, tuple[tuple[str, str], ...]]  # whose, target id, content
+Step: TypeAlias = tuple[int, State, int]  # where undo or redo leads: number, state, and how many it passed over
+Result = TypeVar("Result")
 VIEWS = ("a", "b")
+STEPS = 1  # of undo and of redo that retention keeps possible here
+LIMITS = {"STRAVINSKY_BACKUP_MAX_VERSIONS": "1", "STRAVINSKY_BACKUP_MAX_AUTOMATIC": "1"}
 KEPT = {"kept.py": "always there\n"}
 
 
@@ -52,11 +63,19 @@ class Unsynced(Files):
 
 @dataclass(frozen=True)
 class Stored:
-    """A backup: by whom, and what it holds."""
+    """A backup: of which view, what it holds, and whether somebody asked for it."""
 
     version: str
     view: str
     state: State
+    is_named: bool
+
+    def trees(self) -> set[Tree]:
+        """What it holds of what: a project's targets are its own."""
+        return {
+            ("user" if name.startswith("user.") else self.view, name, tuple(sorted(content.items())))
+            for name, content in self.state.items()
+        }
 
 
 @dataclass
@@ -86,6 +105,7 @@ class Model:
         }
         self.lines = {view: Line() for view in VIEWS}
         self.backups: list[Stored] = []
+        self.pinned: set[str] = set()
         self._number = 0
 
     def seen(self, view: str) -> dict[str, Content]:
@@ -137,19 +157,66 @@ class Model:
             for name, content in state.items()
         )
 
-    def undo_goal(self, view: str) -> tuple[int, State] | None:
-        """The state that undo brings back, with its number."""
-        line, live = self.lines[view], self.seen(view)
-        if differs(line.here, live):
-            return line.states[line.cursor]
-        return next((state for state in reversed(line.states[: max(line.cursor, 0)]) if differs(state[1], live)), None)
+    def can_bring(self, view: str, state: State, live: State) -> bool:
+        """Whether some backup holds each target of a state that is not live already."""
+        held = {tree for backup in self.backups for tree in backup.trees()}
+        wanted = Stored("", view, {name: state[name] for name in differs(state, live)}, is_named=False)
+        return wanted.trees() <= held
 
-    def redo_goal(self, view: str) -> tuple[int, State] | None:
-        """The state that redo brings again, with its number."""
+    def is_lost(self, view: str) -> bool:
+        """Whether the last known state, which undo would bring back first, is in no backup any more."""
+        here, live = self.lines[view].here, self.seen(view)
+        return bool(differs(here, live)) and not self.can_bring(view, here, live)
+
+    def undo_goal(self, view: str) -> Step | None:
+        """The state that undo brings back."""
         line, live = self.lines[view], self.seen(view)
         if differs(line.here, live):
-            return None
-        return next((state for state in line.states[line.cursor + 1 :] if differs(state[1], live)), None)
+            return None if self.is_lost(view) else (*line.states[line.cursor], 0)
+        return self._first(view, list(reversed(line.states[: max(line.cursor, 0)])), live)
+
+    def redo_goal(self, view: str) -> Step | None:
+        """The state that redo brings again."""
+        line, live = self.lines[view], self.seen(view)
+        return None if differs(line.here, live) else self._first(view, line.states[line.cursor + 1 :], live)
+
+    def _first(self, view: str, states: list[tuple[int, State]], live: State) -> Step | None:
+        others = [(number, state) for number, state in states if differs(state, live)]
+        for passed, (number, state) in enumerate(others):
+            if self.can_bring(view, state, live):
+                return number, state, passed
+        return None
+
+    def ways(self) -> dict[str, list[State]]:
+        """What the next steps of undo, and of redo, bring in each view, one after the other.
+
+        A project of which there is no backup is one that the store does not know of.
+        """
+        found: dict[str, list[State]] = {}
+        for view in filter(self.own, VIEWS):
+            for name, goal in (("undo", self.undo_goal), ("redo", self.redo_goal)):
+                line, live = self.lines[view], {scope: dict(part) for scope, part in self.live.items()}
+                cursor, states = line.cursor, list(line.states)
+                way = found.setdefault(f"{name} {view}", [])
+                while len(way) < STEPS and (step := goal(view)) is not None:
+                    way.append(step[1])
+                    self.bring(view, step[1])
+                    line.cursor = next(place for place, (found_at, _) in enumerate(states) if found_at == step[0])
+                line.cursor, self.live = cursor, live
+        return found
+
+    def remove(self, versions: set[str]) -> None:
+        """These backups are gone."""
+        self.backups = [backup for backup in self.backups if backup.version not in versions]
+        self.pinned -= versions
+
+
+def _pruned(records: list[AuditRecord]) -> set[str]:
+    return {
+        str(record.draft.version)
+        for record in records
+        if (record.draft.event_type, record.draft.status) == (EventType.PRUNED, EventStatus.SUCCESS)
+    }
 
 
 # -- the machine ----------------------------------------------------------------------------------------------------
@@ -158,6 +225,7 @@ Act: TypeAlias = Callable[[RollbackService, Consent], Awaitable[Restored | Backu
 names = st.sampled_from(["one.py", "two.py"])
 texts = st.sampled_from(["x\n", "y\n", "z\n"])
 views = st.sampled_from(VIEWS)
+scopes = st.sampled_from(["user", *VIEWS])
 picks = st.integers(0, 30)
 deaths = st.integers(1, 110)
 
@@ -166,6 +234,7 @@ class Lives(RuleBasedStateMachine):
     """What people, projects and crashes do."""
 
     folder: ClassVar[Path]
+    portal: ClassVar[BlockingPortal]  # one for all: starting a thread takes longer than many a step
     count: ClassVar[int] = 0
 
     def __init__(self) -> None:
@@ -183,7 +252,20 @@ class Lives(RuleBasedStateMachine):
 
     def _service(self, view: str, death: int | None = None) -> RollbackService:
         files = Unsynced() if death is None else Unsynced(observe=CrashAt(death))
-        return self.world.service(files, self.roots[view])
+        environ = {"HOME": str(self.world.home), **LIMITS}
+        return RollbackService(load(environ, for_terminal=True, project=str(self.roots[view])), files)
+
+    def _ask(self, request: Awaitable[Result]) -> Result:
+        async def whole() -> Result | CrashedError:
+            try:
+                return await request
+            except CrashedError as error:  # raised in there, it would end the portal too
+                return error
+
+        outcome = self.portal.call(whole)
+        if isinstance(outcome, CrashedError):
+            raise outcome
+        return outcome
 
     def _write(self, scope: str, path: str, text: str | None) -> None:
         place = self.roots[scope] / ".claude" / path
@@ -209,6 +291,7 @@ class Lives(RuleBasedStateMachine):
         goal: State | None,
         *,
         number: int | None = None,
+        passed: int = 0,
         death: int | None = None,
     ) -> None:
         """Do what should bring ``goal`` (None: change nothing), and find the world as the model then has it."""
@@ -217,13 +300,14 @@ class Lives(RuleBasedStateMachine):
         records = len(self.world.records())
         consent = Consent()
         if goal is not None:
-            plan = self.world.run(act(self.services[view], Consent(dry_run=True)))
+            plan = self._ask(act(self.services[view], Consent(dry_run=True)))
             assert isinstance(plan, Restored)
+            assert sum("was passed over" in notice for notice in plan.notices) == passed
             assert (self._disk(), len(self.world.records())) == (model.live, records)
             consent = Consent(accept=plan.security_changes, plan_id=plan.plan_id)
         has_died = False
         try:
-            self.world.run(act(self._service(view, death) if death else self.services[view], consent))
+            self._ask(act(self._service(view, death) if death else self.services[view], consent))
         except CrashedError:
             has_died = True
             self.world.resume(Unsynced(), self.roots[view])
@@ -243,9 +327,8 @@ class Lives(RuleBasedStateMachine):
         """What was known and stored on the way: by the model's own rules, or as far as a crash let it come."""
         model = self.model
         new = self.world.records()[records:]
-        published = {path.parent.name for path in (self.world.store / "backups").glob("*/manifest.json")}
         made = [
-            (record.draft.version, record.draft.state is not None)
+            (record.draft.version, record.draft.state is not None, (record.draft.details or {})["kind"] == "manual")
             for record in new
             if record.draft.event_type is EventType.BACKUP_CREATED
             and (record.draft.details or {}).get("created") is None
@@ -258,31 +341,58 @@ class Lives(RuleBasedStateMachine):
         if not has_died and after != before:
             is_there = any(backup.state == before for backup in model.own(view))
             assert saw == (not is_there or bool(differs(model.lines[view].here, before)))
-            assert [is_observed for _, is_observed in made][:1] == ([] if is_there else [True]) or is_there
+            assert [is_observed for _, is_observed, _ in made][:1] == ([] if is_there else [True]) or is_there
         if saw:
             model.know(view, before)
-        for version, is_observed in made:
+        for version, is_observed, is_named in made:
             assert version is not None
-            if version in published:
-                model.backups.append(Stored(version, view, before if is_observed else after))
+            if version in self._published() or version in _pruned(new):
+                model.backups.append(Stored(version, view, before if is_observed else after, is_named))
+        self._let_go(_pruned(new), has_died=has_died)
         if not has_died and after != before:
             assert model.is_held(view, after)
 
+    def _published(self) -> set[str]:
+        return {path.parent.name for path in (self.world.store / "backups").glob("*/manifest.json")}
+
+    def _let_go(self, announced: set[str], *, has_died: bool = False) -> None:
+        """Only what is announced has gone, and nothing of it that has to stay; what stays beyond a limit has to."""
+        model, published = self.model, self._published()
+        gone = {backup.version for backup in model.backups} - published
+        assert gone <= announced
+        assert has_died or gone == announced
+        if not gone:
+            return
+        newest = {model.own(view)[-1].version for view in VIEWS if model.own(view)}
+        assert not gone & (model.pinned | newest)
+        before = model.ways()
+        model.remove(gone)
+        assert model.ways() == before
+        for backup in model.backups if not has_died else ():
+            group = [item for item in model.own(backup.view) if item.is_named == backup.is_named]
+            loose = [item for item in group if item.version not in model.pinned]
+            if len(loose) > 1 and backup in loose and backup.version not in newest:
+                others = [tree for item in model.backups if item is not backup for tree in item.trees()]
+                assert not backup.trees() <= set(others), "nothing kept it but its number"
+
     # -- rules --------------------------------------------------------------------------------------------------
 
-    @initialize(view=views)
-    def first(self, view: str) -> None:
-        """Most lives begin with a backup."""
-        self.back_up(view, is_named=True)
+    @initialize(past=st.lists(st.tuples(views, scopes, texts, st.booleans()), min_size=1, max_size=4))
+    def first(self, past: list[tuple[str, str, str, bool]]) -> None:
+        """Lives begin with something to go back to, the first of it for good."""
+        for view, scope, content, is_named in past:
+            self.work(view, scope, content, is_named=is_named)
+            if not self.model.pinned:
+                self.pin(view, 0)
 
-    @rule(scope=st.sampled_from(["user", *VIEWS]), name=names, text=texts | st.none())
+    @rule(scope=scopes, name=names, text=texts | st.none())
     def edit(self, scope: str, name: str, text: str | None) -> None:
         """Somebody writes or deletes a hook."""
         self._write(scope, f"hooks/{name}", text)
         hooks = {other: content for other, content in self.model.live[scope]["hooks"].items() if other != name}
         self.model.live[scope]["hooks"] = hooks if text is None else {**hooks, name: text}
 
-    @rule(scope=st.sampled_from(["user", *VIEWS]), number=st.integers(1, 2) | st.none())
+    @rule(scope=scopes, number=st.integers(1, 2) | st.none())
     def edit_settings(self, scope: str, number: int | None) -> None:
         """Somebody writes or deletes settings; nothing in them is less safe."""
         text = None if number is None else f'{{"cleanupPeriodDays": {number}}}\n'
@@ -296,9 +406,14 @@ class Lives(RuleBasedStateMachine):
         version = f"v{len(model.backups)}-{len(self.world.records())}" if is_named else None
         own = model.own(view)
         is_new = is_named or not own or own[-1].state != model.seen(view)
-        count = len(model.backups)
         self._operate(view, lambda service, _: service.create_backup(PERSON, version=version), None, death=death)
-        assert death or len(model.backups) - count == is_new
+        assert death or (model.own(view)[-1:] != own[-1:]) == is_new
+
+    @rule(view=views, scope=scopes, content=texts, is_named=st.booleans())
+    def work(self, view: str, scope: str, content: str, *, is_named: bool) -> None:
+        """An edit that is backed up: what most states come from."""
+        self.edit(scope, "one.py", content)
+        self.back_up(view, is_named=is_named)
 
     @precondition(lambda self: self.model.backups)
     @rule(
@@ -314,7 +429,7 @@ class Lives(RuleBasedStateMachine):
         scope = Scope(part) if part in ("user", "project") else None
         if backup.view != view and (scope is not Scope.USER or part == "project"):
             with pytest.raises(RollbackError) as refused:
-                self.world.run(
+                self._ask(
                     self.services[view].rollback_to(PERSON, version=backup.version, scope=scope, consent=Consent())
                 )
             assert refused.value.code is Code.SCOPE_MISMATCH
@@ -344,7 +459,8 @@ class Lives(RuleBasedStateMachine):
     def undo(self, view: str, death: int | None = None) -> None:
         """Take back, if there is something."""
         goal = self.model.undo_goal(view)
-        self._walk(view, lambda service, consent: service.undo(PERSON, consent=consent), goal, death, "nothing_to_undo")
+        code = "not_found" if self.model.is_lost(view) else "nothing_to_undo"
+        self._walk(view, lambda service, consent: service.undo(PERSON, consent=consent), goal, death, code)
 
     @rule(view=views, death=st.none() | deaths)
     def redo(self, view: str, death: int | None = None) -> None:
@@ -352,19 +468,64 @@ class Lives(RuleBasedStateMachine):
         goal = self.model.redo_goal(view)
         self._walk(view, lambda service, consent: service.redo(PERSON, consent=consent), goal, death, "nothing_to_redo")
 
-    def _walk(self, view: str, act: Act, goal: tuple[int, State] | None, death: int | None, code: str) -> None:
+    @rule(view=views)
+    def there_and_back(self, view: str) -> None:
+        """Undo to the end, and redo to the end."""
+        for goal, move in ((self.model.undo_goal, self.undo), (self.model.redo_goal, self.redo)):
+            while goal(view) is not None:
+                move(view)
+            move(view)
+
+    def _walk(self, view: str, act: Act, goal: Step | None, death: int | None, code: str) -> None:
         if goal is None:
             with pytest.raises(RollbackError) as refused:
-                self.world.run(act(self.services[view], Consent()))
+                self._ask(act(self.services[view], Consent()))
             assert refused.value.code == code
         else:
-            self._operate(view, act, goal[1], number=goal[0], death=death)
+            self._operate(view, act, goal[1], number=goal[0], passed=goal[2], death=death)
+
+    @precondition(lambda self: self.model.backups)
+    @rule(view=views, pick=picks)
+    def pin(self, view: str, pick: int) -> None:
+        """Pin a backup, or unpin one that is pinned."""
+        version = self.model.backups[-1 - pick % len(self.model.backups)].version
+        is_pinned = version in self.model.pinned
+        service = self.services[view]
+        self._ask((service.unpin if is_pinned else service.pin)(PERSON, version=version))
+        self.model.pinned ^= {version}
+
+    @precondition(lambda self: self.model.backups)
+    @rule(view=views)
+    def clean_up(self, view: str) -> None:
+        """What a look announces is what goes."""
+        plan = self._ask(self.services[view].cleanup(PERSON))
+        announced = {item.version for item in plan.backups if item.action == "remove"}
+        assert self._published() == {backup.version for backup in self.model.backups}
+        self._ask(self.services[view].cleanup(PERSON, agreed=frozenset(announced)))
+        self._let_go(announced)
+
+    @precondition(lambda self: len(self.model.backups) > 2)  # it takes most of them along
+    @rule(view=views, pick=picks)
+    def forget(self, view: str, pick: int) -> None:
+        """A backup, and all that hold an archive of the same content, whatever else needs them."""
+        chosen = self.model.backups[-1 - pick % len(self.model.backups)]
+        asked = partial(self.services[view].forget, PERSON, version=chosen.version)
+        versions = set(self._ask(asked()).versions)
+        contents = [content for content in chosen.state.values() if content]
+        assert {chosen.version} <= versions <= {backup.version for backup in self.model.backups}
+        for backup in self.model.backups:
+            same = [name for name, content in backup.state.items() if content and chosen.state.get(name) == content]
+            assert backup.version in versions or not same
+            assert backup.version not in versions or any(content in backup.state.values() for content in contents)
+        self._ask(asked(agreed=frozenset(versions)))
+        assert self._published() == {backup.version for backup in self.model.backups} - versions
+        self.model.remove(versions)
 
     @rule(view=views)
     def look(self, view: str) -> None:
         """What a view reports is what the model expects."""
         live = self.model.seen(view)
-        current = self.world.run(self.services[view].list_backups(PERSON, limit=1)).current
+        current = self._ask(self.services[view].list_backups(PERSON, limit=1)).current
         assert sorted(item.target for item in current.drift) == sorted(differs(self.model.lines[view].here, live))
         matching = {backup.version for backup in self.model.own(view) if backup.state == live}
         assert (current.version in matching) if matching else current.version is None
@@ -377,10 +538,10 @@ class Lives(RuleBasedStateMachine):
         request = self.services[view].rollback_to(PERSON, version="@previous", consent=Consent(dry_run=True))
         if goal is None:
             with pytest.raises(RollbackError) as refused:
-                self.world.run(request)
+                self._ask(request)
             assert refused.value.code is Code.NOT_FOUND
         else:
-            plan = self.world.run(request)
+            plan = self._ask(request)
             changed = {f"{item.scope}.{item.component}" for item in plan.changes if item.action != "none"}
             assert changed == set(differs(goal[1], self.model.seen(view)))
 
@@ -390,25 +551,49 @@ class Lives(RuleBasedStateMachine):
             assert self._disk() == self.model.live
             for view in VIEWS:
                 self.look(view)
-            verified = self.world.run(self.services["a"].verify_backups(PERSON))
+            verified = self._ask(self.services["a"].verify_backups(PERSON))
             assert verified.ok
             assert {backup.version for backup in verified.backups} == {item.version for item in self.model.backups}
-            assert self.world.run(self.services["a"].verify_audit(PERSON)).chain.intact
+            assert self._ask(self.services["a"].verify_audit(PERSON)).chain.intact
         finally:
             self.world.close()
             shutil.rmtree(self.root)
 
 
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten steps of undo are more than these lives have."""
+    monkeypatch.setattr(retention, "UNDO_STEPS", STEPS)
+
+
 def _run(folder: Path, examples: int, steps: int) -> int:
     Lives.folder, Lives.count = folder, 0
     profile = settings(max_examples=examples, stateful_step_count=steps, deadline=None, print_blob=True)
-    run_state_machine_as_test(Lives, settings=profile)
+    with start_blocking_portal() as Lives.portal:
+        run_state_machine_as_test(Lives, settings=profile)
     return Lives.count
 
 
 def test_random_lives_of_two_projects_agree_with_the_model(tmp_path: Path) -> None:
     """A few dozen lives a day."""
     assert _run(tmp_path, examples=25, steps=10) >= 25
+
+
+def test_states_that_were_pruned_are_passed_over_by_their_names(tmp_path: Path) -> None:
+    """The first is pinned, the last and the one before it are kept for undo, what lay between has gone."""
+    Lives.folder = tmp_path
+    with start_blocking_portal() as Lives.portal:
+        life = Lives()
+        for number in range(5):
+            life.work("a", "user", f"{number}\n", is_named=True)
+            if not life.model.pinned:
+                life.pin("a", 0)
+        life.undo("a")
+        goal = life.model.undo_goal("a")
+        assert goal is not None
+        assert goal[2] == 2
+        life.there_and_back("a")
+        life.teardown()
 
 
 @pytest.mark.long

@@ -5,11 +5,13 @@ own project; every record that changes what this view sees is a known state. Und
 along these states; anything else that brings a new state drops what lay ahead of the cursor and appends.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core.model import AuditDraft, AuditRecord, EventType, Scope, View
 from stravinsky_rollback_mcp.errors import Code, RollbackError
+
+_NAMED = 5  # states that no backup holds any more, in one message
 
 EDITS = frozenset({EventType.BACKUP_CREATED, EventType.DRIFT_DETECTED})  # they find what somebody else changed
 
@@ -100,7 +102,9 @@ def timeline(records: Iterable[AuditRecord], view: View) -> Timeline:
     """The known states of a view from the records that bear a state, oldest first."""
     states: list[KnownState] = []
     cursor = -1
-    seen = {target.id: target.scope for target in view.targets}
+    persons = frozenset(target.id for target in view.targets if target.scope is Scope.USER)
+    projects = frozenset(target.id for target in view.targets if target.scope is Scope.PROJECT)
+    nothing: frozenset[str] = frozenset()
     for record in records:
         draft = record.draft
         if draft.state is None:
@@ -115,13 +119,11 @@ def timeline(records: Iterable[AuditRecord], view: View) -> Timeline:
                 found = _as_found(states[cursor], {item.target: item.digest for item in draft.state})
                 states[cursor] = replace(found, git_head=git_head or found.git_head, restoring=restoring)
                 continue
+        of_person = persons if draft.user_root == view.user_root else nothing
+        of_project = projects if draft.project == view.project else nothing
         digests = dict(states[cursor].digests) if states else {}
         for item in draft.state:
-            scope = seen.get(item.target)
-            is_seen = (scope is Scope.USER and draft.user_root == view.user_root) or (
-                scope is Scope.PROJECT and draft.project == view.project
-            )
-            if is_seen:
+            if item.target in of_person or item.target in of_project:
                 digests[item.target] = item.digest
         if states and digests == states[cursor].digests:
             states[cursor] = replace(states[cursor], git_head=git_head or states[cursor].git_head)
@@ -210,7 +212,8 @@ def undo(known: Timeline, live: Mapping[str, str], held: frozenset[tuple[str, st
     raise RollbackError(
         Code.NOTHING_TO_UNDO,
         f"nothing further: the earliest known state is of {earliest.timestamp}"
-        + (f" ({earliest.version})." if earliest.version else "."),
+        + (f" ({earliest.version})." if earliest.version else ".")
+        + _gone(passed),
         "redo goes forward again; list_backups shows every version for rollback_to.",
     )
 
@@ -238,7 +241,9 @@ def redo(known: Timeline, live: Mapping[str, str], held: frozenset[tuple[str, st
             unavailable=tuple(passed),
         )
     raise RollbackError(
-        Code.NOTHING_TO_REDO, "nothing was undone that could be redone.", "list_backups shows every known version."
+        Code.NOTHING_TO_REDO,
+        f"nothing was undone that could be redone.{_gone(passed)}",
+        "list_backups shows every known version.",
     )
 
 
@@ -269,6 +274,14 @@ def _next_undo(
     after = {**live, **{target: digest for target, digest in state.digests.items() if digest and live.get(target)}}
     earlier = (one for one in known.states[:place] if not one.equals(after) and _is_held(one, after, held))
     return state if any(earlier) else None
+
+
+def _gone(passed: Sequence[str]) -> str:
+    """What is said of states that no backup holds any more where nothing lies beyond them; the nearest are named."""
+    if not passed:
+        return ""
+    more = f" and {len(passed) - _NAMED} more" if len(passed) > _NAMED else ""
+    return f" No backup holds {', '.join(passed[:_NAMED])}{more} any more."
 
 
 def _is_held(state: KnownState, live: Mapping[str, str], held: frozenset[tuple[str, str]]) -> bool:

@@ -118,7 +118,7 @@ def shown(path: str, home: str) -> str:
         path = "~"
     elif home and path.startswith(home.rstrip("/") + "/"):
         path = "~" + path[len(home.rstrip("/")) :]
-    return "".join(_shown_character(character) for character in path)
+    return path if path.isprintable() else "".join(_shown_character(character) for character in path)
 
 
 def _shown_character(character: str) -> str:
