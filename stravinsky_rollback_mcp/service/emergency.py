@@ -81,13 +81,14 @@ class _Source:
 
 def _best_of_several(desk: Desk, look: Look, passed: tuple[str, ...]) -> Intent:
     sources: dict[str, _Source] = {}
+    separate = [place.target for place in look.places.values() if place.same_as is None]
     aside = _aside(desk, look)
     candidates = [*backups_of_view(desk, look.known), *aside.items()]
     for version, record in sorted(candidates, key=lambda item: item[1].seq, reverse=True):
         with suppress(RollbackError):  # it was named above
             read = read_authentic_aside if version in aside else read_authentic
             manifest = read(desk, look.known, version).manifest
-            for target in desk.view.targets:
+            for target in separate:
                 stored = _intact(desk, manifest, target.id)
                 if stored is not None and target.id not in sources:
                     sources[target.id] = _Source(
@@ -99,11 +100,11 @@ def _best_of_several(desk: Desk, look: Look, passed: tuple[str, ...]) -> Intent:
     steps = steps_of(desk, look, recorded, dict.fromkeys(recorded), recorded)
     findings = check_target(desk, look, steps)
     versions = {target_id: source.version for target_id, source in sources.items()}
-    left = [desk.shown_target(target) for target in desk.view.targets if target.id not in sources]
+    left = [desk.shown_target(target) for target in separate if target.id not in sources]
     notices = [
         f"{desk.shown_target(target)} comes from {versions[target.id]}"
         f"{', which is in quarantine: this part of it is intact' if sources[target.id].is_aside else ''}."
-        for target in desk.view.targets
+        for target in separate
         if target.id in sources
     ]
     notices += [f"No intact backup holds {path}; it stays as it is." for path in left]

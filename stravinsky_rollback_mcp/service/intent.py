@@ -63,7 +63,10 @@ def intend_rollback(
         findings=findings,
         to_version=goal.version,
         goal=goal.name,
-        notices=_covered(desk, look, {name: stored.tree.digest for name, (_, stored) in goal.targets.items()}),
+        notices=(
+            *_covered(desk, look, {name: stored.tree.digest for name, (_, stored) in goal.targets.items()}),
+            *(_of_the_persons(desk, look) if scope is Scope.PROJECT else ()),
+        ),
     )
 
 
@@ -93,6 +96,17 @@ def _covered(desk: Desk, look: Look, digests: Mapping[str, str]) -> tuple[str, .
         "it stays one, and what it held by itself in that state does not come back."
         for name, other in links.items()
         if digests.get(name, "") not in ("", ABSENT.digest, digests.get(other))
+    )
+
+
+def _of_the_persons(desk: Desk, look: Look) -> tuple[str, ...]:
+    """The project's targets that do not come back with the project, because they are the person's."""
+    others = {name: place.same_as for name, place in look.places.items() if place.same_as is not None}
+    return tuple(
+        f"{desk.shown_target(target_of(desk, name))} is what {desk.shown_target(target_of(desk, other))} is, so it "
+        "belongs to the user scope and is left as it is."
+        for name, other in others.items()
+        if target_of(desk, other).scope is Scope.USER
     )
 
 

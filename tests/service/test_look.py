@@ -7,7 +7,7 @@ import pytest
 from support.crash import PERSON, World
 from support.tree import Link, build, snapshot
 
-from stravinsky_rollback_mcp.core.model import EventType, TargetState
+from stravinsky_rollback_mcp.core.model import EventType, Scope, TargetState
 from stravinsky_rollback_mcp.core.outcome import Restored
 from stravinsky_rollback_mcp.service import Consent
 
@@ -103,6 +103,17 @@ def test_either_name_means_it(world: World) -> None:
         preview = service.rollback_to(PERSON, version="v1", only=(path,), consent=Consent(dry_run=True))
         assert [name.partition(".")[2] for name in changed(world.run(preview))] == [component]
     assert changed(rollback(world, ".claude/CLAUDE.md")) == ["project.root_memory"]
+
+
+def test_what_is_the_persons_does_not_come_back_with_the_project(world: World) -> None:
+    """Other projects use it too; so that nobody wonders, it is said."""
+    back_up(world, "v1")
+    write(world, "two\n")
+    service = world.service()
+    done = world.run(service.rollback_to(PERSON, version="v1", scope=Scope.PROJECT, consent=AGREED))
+    assert changed(done) == ["project.root_memory"]
+    assert [notice for notice in done.notices if "belongs to the user scope" in notice]
+    assert (world.project / ".claude/hooks/a.sh").read_text(encoding="utf-8") == "two\n"
 
 
 def test_a_file_that_became_a_link_stays_one(world: World) -> None:
