@@ -15,6 +15,8 @@ from threading import Thread
 
 import pytest
 from click.testing import Result
+from support.host import ended, typed
+from support.session import session_in
 from support.tree import Snapshot, snapshot
 
 from stravinsky_rollback_mcp.cli import child
@@ -188,6 +190,20 @@ def assert_gone(pids: Path, expected: int) -> None:
     for number in numbers:
         status = Path("/proc", number, "stat")
         assert not status.exists() or status.read_text(encoding="utf-8").rpartition(")")[2].split()[0] in "ZX"
+
+
+def test_an_update_whose_process_was_killed_is_told_by_the_next_server(
+    run: Run, configured: tuple[Path, Path], home: Path, project: Path, before: Snapshot
+) -> None:
+    """Nobody could finish it: each answer of a new session says so, and the command that it names takes it back."""
+    killed = ended(typed("update", "run", "v2", "--", "sh", "-c", f"{EDIT}; kill -9 $PPID"), home, project)
+    assert (killed.returncode, "new.py" in hooks(home)) == (-9, True)
+    with session_in(home, project) as session:
+        (notice,) = [one for one in session.call("list_backups")["notices"] if "update v2" in one]
+    command = "stravinsky-rollback update finish --failed interrupted"
+    assert f"`{command}`" in notice
+    assert run(*command.split()[1:]).exit_code == 3
+    assert snapshot(configured[0]) == before
 
 
 # -- a terminal -----------------------------------------------------------------------------------------------------
