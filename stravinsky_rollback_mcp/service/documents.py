@@ -18,12 +18,12 @@ _MAX_LINKED_BYTES = 1 << 18
 
 
 def folders(desk: Desk, picture: Picture) -> tuple[Folder, ...]:
-    """The folders that are there, the person's first."""
+    """The folders, the person's first; what was looked for and is not there is an empty one."""
     left_bytes = _MAX_BYTES
     found: list[Folder] = []
     for target_id, holding in picture.holdings.items():
         component = holding.target.component
-        if component not in commands_validity.COMPONENTS or holding.tree.state is not TargetState.PRESENT:
+        if component not in commands_validity.COMPONENTS or holding.tree.state is TargetState.NOT_RECORDED:
             continue
         wanted: list[str] = []
         for entry in holding.tree.entries:

@@ -72,7 +72,7 @@ PROJECT_SETTINGS: dict[str, object] = {
 
 LOCAL_SETTINGS: dict[str, object] = {
     "permissions": {"allow": ["Bash(pytest:*)", "WebFetch(domain:docs.python.org)"]},
-    "outputStyle": "concise",
+    "outputStyle": "Concise",
 }
 
 

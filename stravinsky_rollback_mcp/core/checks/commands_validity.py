@@ -17,7 +17,7 @@ from stravinsky_rollback_mcp.core.checks.positions import positions
 from stravinsky_rollback_mcp.core.checks.settings_types import of_schema
 from stravinsky_rollback_mcp.core.model import Effect, Finding, Severity
 from stravinsky_rollback_mcp.core.scripts import Roots
-from stravinsky_rollback_mcp.core.settings import items
+from stravinsky_rollback_mcp.core.settings import items, load, table
 
 NAME = "commands_validity"
 COMPONENTS = frozenset({"commands", "agents", "skills", "output_styles", "rules"})
@@ -25,6 +25,7 @@ COMPONENTS = frozenset({"commands", "agents", "skills", "output_styles", "rules"
 SKILL = "SKILL.md"
 _PLUGIN = ".claude-plugin/plugin.json"  # a folder below `skills` with this is a plugin
 _WITHOUT_FIELDS: Mapping[str, str] = {"agents": "so Claude Code does not load this agent"}
+_BUILT_IN_STYLES = frozenset({"default", "Concise", "Explanatory", "Learning", "Proactive"})
 _MAX_FINDINGS = 100
 _ONE_LEVEL, _TWO_LEVELS = 1, 2  # parts of a path
 
@@ -47,7 +48,7 @@ def is_document(component: str, path: str) -> bool:
     if component == "skills":
         is_beside = depth == _ONE_LEVEL and path.endswith(".md")
         return is_beside or (depth == _TWO_LEVELS and path.endswith(f"/{SKILL}"))
-    return path.endswith(".md") and (component != "output_styles" or depth == _ONE_LEVEL)
+    return path.endswith(".md")
 
 
 def hooks_of(folders: tuple[Folder, ...], roots: Roots) -> Iterator[hooks_syntax.Hook]:
@@ -69,6 +70,7 @@ def check(evidence: Evidence) -> tuple[Finding, ...]:
             found.extend(_of_document(evidence, document))
         names.extend(_names(documents))
     found.extend(_finding(name.folder, name.path, *clash) for name, clash in clashes(names))
+    found.extend(_styles(evidence))
     return _capped(found)
 
 
@@ -244,3 +246,33 @@ def _names(documents: tuple[Document, ...]) -> Iterator[Named]:
                 pass
         if isinstance(name, str) and name:
             yield Named(folder=folder, path=path, name=name)
+
+
+# -- styles ---------------------------------------------------------------------------------------------------------
+
+
+def _styles(evidence: Evidence) -> Iterator[Finding]:
+    """Settings that choose a style which is not there; a plugin may bring styles that nobody here knows."""
+    settings = [(file, load(file.content) or {}) for file in evidence.settings]
+    folders = [folder for folder in evidence.folders if folder.component == "output_styles"]
+    if not folders or any(table(content.get("enabledPlugins")) for _, content in settings):
+        return
+    known = {_style(document) for folder in folders for document in _documents(folder)} | _BUILT_IN_STYLES
+    for file, content in settings:
+        style = content.get("outputStyle")
+        if isinstance(style, str) and style and style not in known:
+            yield Finding(
+                check=NAME,
+                severity=Severity.WARNING,
+                scope=file.scope,
+                path=file.path,
+                line=positions(file.content.decode("utf-8-sig", "replace")).line(("outputStyle",)),
+                message="/outputStyle names no style that is there, so it has no effect.",
+                fix="name one of output-styles in just its letters, or remove it.",
+            )
+
+
+def _style(document: Document) -> str:
+    """What a style is called by: its field, else its file."""
+    name = document.head.fields.get("name")
+    return name if isinstance(name, str) and name else document.path.rpartition("/")[2].removesuffix(".md")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from support.frontmatter_rows import HEADS, NO_YAML, NONE, OPEN, Head
 
 from stravinsky_rollback_mcp.core.checks.commands_validity import check, hooks_of, is_document
-from stravinsky_rollback_mcp.core.checks.evidence import Evidence, Folder, Script, ScriptState
+from stravinsky_rollback_mcp.core.checks.evidence import Evidence, Folder, Script, ScriptState, SettingsText
 from stravinsky_rollback_mcp.core.checks.frontmatter import MAX_FRONTMATTER_BYTES, State, frontmatter
 from stravinsky_rollback_mcp.core.model import Effect, Finding, Scope
 from stravinsky_rollback_mcp.core.scripts import Roots
@@ -166,6 +166,27 @@ def test_hooks_of_a_head_name_scripts_too() -> None:
 
 
 @pytest.mark.parametrize(
+    ("settings", "severity"),
+    [
+        (b'{"outputStyle": "Learning"}', []),
+        (b'{"outputStyle": "Own"}', []),
+        (b'{"outputStyle": "file"}', []),
+        (b'{\n"outputStyle": "own"}', ["warning"]),
+        (b'{"outputStyle": "named"}', ["warning"]),
+        (b'{"outputStyle": "brought", "enabledPlugins": {"a@b": true}}', []),
+        (b"{bad", []),
+    ],
+    ids=["built in", "a field", "a file", "another case", "a field's file", "a plugin's", "no settings"],
+)
+def test_a_style_that_settings_name_is_there(settings: bytes, severity: list[str]) -> None:
+    """In just its letters, by the field or else the file: sessions go on without one that is not there."""
+    styles = folder("output_styles", {"named.md": b"---\nname: Own\n---\n", "sub/file.md": b"text"})
+    file = SettingsText(scope=Scope.USER, component="settings", path="s", content=settings)
+    assert [item.severity for item in found(styles, settings=(file,))] == severity
+    assert found(settings=(file,)) == (), "nobody looked"
+
+
+@pytest.mark.parametrize(
     ("block", "state"),
     [
         (b"a: " + b"[" * 100, State.UNJUDGED),
@@ -196,6 +217,8 @@ def test_no_value_is_ever_told() -> None:
 def test_any_bytes_are_judged(block: bytes, component: str) -> None:
     """Whatever stands in a file, something is said or nothing; never an exception."""
     path = "x/SKILL.md"
-    assert is_document(component, path) or component == "output_styles"
-    for text in (block, b"---\n" + block + b"\n---\n", b"---\nhooks: " + block + b"\n---\n"):
-        assert all(item.severity in ("warning", "info") for item in found(folder(component, {path: text})))
+    assert is_document(component, path)
+    settings = (SettingsText(scope=Scope.USER, component="settings", path="s", content=b'{"outputStyle": "x"}'),)
+    for text in (block, *(b"---\n" + name + block + b"\n---\n" for name in (b"", b"hooks: ", b"name: "))):
+        findings = found(folder(component, {path: text}), settings=settings)
+        assert all(item.severity in ("warning", "info") for item in findings)
