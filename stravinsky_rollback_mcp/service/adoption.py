@@ -96,7 +96,7 @@ def _move(desk: Desk, old_path: str) -> _Move:
 
 def _unknown(desk: Desk, named: str, projects: list[str]) -> RollbackError:
     adoptions = desk.audit.adoptions() if desk.store.exists() else ()
-    gone = next((one for one in adoptions if one.old in (named, real_path(named))), None)
+    gone = next((one for one in reversed(adoptions) if one.old in (named, real_path(named))), None)
     if gone is not None:
         now = owner(gone.old, gone.seq - 1, adoptions) or gone.new
         is_here = now == desk.view.project

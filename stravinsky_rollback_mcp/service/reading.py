@@ -222,7 +222,8 @@ def _unusable(desk: Desk, item: Listed, status: BackupStatus, problems: tuple[st
 def _list_summary(total: int, current: Current, *, has_other: bool, quarantined: int = 0) -> str:
     other = " Other projects have backups too: all_projects shows them." if has_other else ""
     if not total:
-        return f"There is no backup yet, so nothing can be restored.{other}"
+        moved = " If this one was moved, `stravinsky-rollback adopt OLDPATH` takes its own over." if has_other else ""
+        return f"There is no backup yet, so nothing can be restored.{other}{moved}"
     live = f"equals {current.version}" if current.version is not None else "equals no backup"
     drift = f"; changed outside: {', '.join(item.path for item in current.drift)}" if current.drift else ""
     aside = f", {quarantined} of them in quarantine" if quarantined else ""
