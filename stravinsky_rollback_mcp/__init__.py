@@ -16,10 +16,11 @@ The way through the house, in one direction only::
              ``outcome_keeping`` (what the use cases return)
 ``disk``     synchronous I/O: ``atomic`` (the only writer), ``lock``, ``place`` and ``scan`` (live targets) with
              ``attributes``, ``content``, ``peek``, ``memory`` and ``stillness``, ``git`` (where HEAD stands),
-             ``watch`` (whether a hook has anything to do), ``archive`` and ``compression``, ``store`` (backups),
-             ``ground`` (where it may lie) and ``shelf`` (what lies in it), ``quarantine``, ``salvage`` (what can still
-             be read), ``updates``, ``stage``, ``swap`` and ``retire`` (one target's change), ``journal``, ``execute``
-             (all, or none), ``ending`` (taken back, finished, or set aside) and ``attention`` (what a person is told),
+             ``watch`` (whether a hook has anything to do), ``archive`` and ``compression``, ``capture`` and
+             ``store`` (backups), ``ground`` (where it may lie) and ``shelf`` (what lies in it), ``quarantine``,
+             ``salvage`` (what can still be read), ``updates``, ``stage``, ``swap`` and ``retire`` (one target's
+             change), ``journal``, ``execute`` (all, or none), ``ending`` (taken back, finished, or set aside) and
+             ``attention`` (what a person is told),
              ``probe``, ``syntax`` and ``interpreters`` (evidence for the checks), ``audit`` (the chain) with
              ``audit_chain``,
              ``audit_lines`` and ``audit_proof`` (reading and proving it), ``audit_archive`` and ``audit_rotation``

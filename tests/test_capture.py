@@ -379,8 +379,11 @@ def test_a_full_disk_leaves_no_trace(home: Path) -> None:
 
 def test_whichever_step_fails_no_trace_is_left(home: Path) -> None:
     """For every N, the N-th operation on backups fails: the store is as before, without a sweep (design)."""
-    build(home, {".claude": {"hooks": {"a": "x"}, "commands": {"b": "y"}, "settings.json": "{}"}})
+    same: Spec = {"a": "x"}
+    build(home, {".claude": {"hooks": same, "commands": same, "agents": same, "settings.json": "{}"}})
     create(desk(home), "earlier")
+    os.utime(home / ".claude/hooks/a")  # the same bytes, which shows only when they are read
+    (home / ".claude/commands/a").write_text("changed", encoding="utf-8")
     before = stored(home)
     seen: list[str] = []
     create(desk(home, files=Files(lambda operation, path: seen.append(f"{operation} {path}"))), "counted")

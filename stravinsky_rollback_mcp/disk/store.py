@@ -13,21 +13,20 @@ from dataclasses import dataclass
 
 from stravinsky_rollback_mcp.core.codec import latest as latest_codec
 from stravinsky_rollback_mcp.core.codec import manifest as manifest_codec
-from stravinsky_rollback_mcp.core.model import Kind, Limits, Manifest, StoredTarget, TargetState, View
+from stravinsky_rollback_mcp.core.model import Limits, Manifest, StoredTarget, TargetState, View
 from stravinsky_rollback_mcp.core.names import archive_name, is_version
 from stravinsky_rollback_mcp.disk import archive
 from stravinsky_rollback_mcp.disk.atomic import PRIVATE_FILE, PRIVATE_FOLDER, Files
+from stravinsky_rollback_mcp.disk.capture import Capture, Reusable
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, read_file
 from stravinsky_rollback_mcp.disk.ground import require_apart, require_safe_way
 from stravinsky_rollback_mcp.disk.place import Place
-from stravinsky_rollback_mcp.disk.scan import Scan, scan, still_the_same
+from stravinsky_rollback_mcp.disk.scan import Scan
 from stravinsky_rollback_mcp.disk.shelf import MANIFEST, PINNED, Shelf
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 # The archives that one request has read back whole: device, inode, and the digests that they were found to have.
 Proven = set[tuple[int, int, str, str]]
-
-_ATTEMPTS = 4  # one, and at most three more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +36,6 @@ class Opened:
     manifest: Manifest
     sha256: str
     stored_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reusable:
-    """An earlier backup whose archives may be linked where a target's tree is the same."""
-
-    version: str
-    manifest: Manifest
 
 
 def names_in(folder: str) -> list[str]:
@@ -170,6 +161,10 @@ class Store:
             )
         return open_manifest(f"{self.backups}/{version}/{MANIFEST}", version)
 
+    def reusable(self, opened: Opened) -> Reusable:
+        """A backup whose archives a new one may share."""
+        return Reusable(folder=f"{self.backups}/{opened.manifest.version}", manifest=opened.manifest)
+
     def archive_path(self, version: str, stored: StoredTarget) -> str:
         """Where the archive of a target lies: in the backup's folder, or in quarantine when that was put aside."""
         is_aside = not os.path.lexists(f"{self.backups}/{version}")
@@ -249,87 +244,15 @@ class Store:
         *,
         is_read_back: bool = True,
     ) -> tuple[tuple[StoredTarget, ...], tuple[Scan, ...]]:
-        """Read all targets once each into archives of a backup that was begun, and read the archives back.
+        """Read all targets at one moment into archives of a backup that was begun, and make these durable.
 
-        The set is one moment: when any stat differs at the end, everything is read again, at most three times, then
-        ``unstable_source``.
+        Raises what ``Capture.run`` raises.
         """
-        changed = ""
-        for _ in range(_ATTEMPTS):
-            try:
-                captured = [self._capture_target(version, place, limits) for place in places]
-                for target, _ in captured:
-                    self._settle(version, target, reusable, is_read_back=is_read_back)
-            except ChangedWhileReadError as error:
-                changed = str(error)
-            else:
-                moved = next((seen for _, seen in captured if not still_the_same(seen, limits)), None)
-                if moved is None:
-                    stored = tuple(target for target, _ in captured)
-                    self._files.sync_folder(f"{self.backups}/{version}")
-                    self._files.sync_folder(self.backups)
-                    return stored, tuple(seen for _, seen in captured)
-                changed = moved.place.resolved
-            for name in names_in(f"{self.backups}/{version}"):
-                self._files.remove_file(f"{self.backups}/{version}/{name}")
-        raise RollbackError(
-            Code.UNSTABLE_SOURCE,
-            f"{changed} changed each time it was read.",
-            "wait until whatever writes there is done, then try again.",
-        )
-
-    def _capture_target(self, version: str, place: Place, limits: Limits) -> tuple[StoredTarget, Scan]:
-        target = place.target
-        path = f"{self.backups}/{version}/{archive_name(target.id, target.kind)}"
-        writer = archive.ArchiveWriter(path, target.kind, self._files)
-        try:
-            seen = scan(place, limits, writer)
-            is_present = seen.tree.state is TargetState.PRESENT
-            written = writer.finish() if is_present else archive.Written(sha256="", size_bytes=0)
-        finally:
-            writer.close()
-        stored = StoredTarget(
-            scope=target.scope,
-            component=target.component,
-            kind=target.kind,
-            path=target.path,
-            resolved_path=place.resolved,
-            archive=archive_name(target.id, target.kind) if is_present else "",
-            archive_sha256=written.sha256,
-            archive_size_bytes=written.size_bytes,
-            tree=seen.tree,
-        )
-        return stored, seen
-
-    def _settle(self, version: str, stored: StoredTarget, reusable: Reusable | None, *, is_read_back: bool) -> None:
-        """Share a new archive with an earlier backup if they are the same, else read it back."""
-        path = self.archive_path(version, stored)
-        is_present = stored.tree.state is TargetState.PRESENT
-        if is_present and not self._link_same(path, stored, reusable) and is_read_back:
-            archive.verify(path, stored)
-
-    def _link_same(self, path: str, stored: StoredTarget, reusable: Reusable | None) -> bool:
-        """Replace a new archive by a link to an earlier one with the very same bytes, read back to be sure.
-
-        Files are kept twice: somebody who edits one in place must not change two backups.
-        """
-        if reusable is None or stored.kind is Kind.FILE:
-            return False
-        earlier = reusable.manifest.target(stored.id)
-        if earlier is None or earlier.kind is not stored.kind or earlier.archive_sha256 != stored.archive_sha256:
-            return False
-        source = self.archive_path(reusable.version, earlier)
-        try:
-            archive.verify(source, stored)
-        except RollbackError:
-            # The earlier archive is damaged: that is for `backup verify` to report; this backup keeps its own.
-            return False
-        spare = f"{path}.tmp"
-        if not self._files.hard_link(source, spare):
-            # No hard links here, or no more of them to this file: this backup keeps its own.
-            return False
-        self._files.publish(spare, path)
-        return True
+        folder = f"{self.backups}/{version}"
+        captured = Capture(folder, self._files, limits, reusable, is_read_back=is_read_back).run(places)
+        self._files.sync_folder(folder)
+        self._files.sync_folder(self.backups)
+        return captured
 
     def publish(self, version: str, content: bytes) -> None:
         """Make a captured backup exist: its manifest appears in one step and is durable."""

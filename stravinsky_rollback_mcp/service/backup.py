@@ -25,10 +25,11 @@ from stravinsky_rollback_mcp.core.names import capped, leads_out, plural, requir
 from stravinsky_rollback_mcp.core.outcome import Backup, BackupCreated
 from stravinsky_rollback_mcp.core.retention import Stored
 from stravinsky_rollback_mcp.disk import watch
+from stravinsky_rollback_mcp.disk.capture import Reusable
 from stravinsky_rollback_mcp.disk.ground import synced_by
 from stravinsky_rollback_mcp.disk.place import Place
 from stravinsky_rollback_mcp.disk.scan import Scan
-from stravinsky_rollback_mcp.disk.store import Opened, Reusable
+from stravinsky_rollback_mcp.disk.store import Opened
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import (
     Caller,
@@ -270,7 +271,7 @@ def make_backup(
 
 def _reusable(desk: Desk, known: Known, version: str) -> Reusable | None:
     try:
-        return Reusable(version=version, manifest=open_authentic(desk, known, version).manifest)
+        return desk.store.reusable(open_authentic(desk, known, version))
     except RollbackError:
         # Damaged or forged: nothing of it is reused.
         return None

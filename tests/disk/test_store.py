@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.crash import Log
 from support.tree import Entry as Spec
 from support.tree import Fifo, Folder, Link, build, snapshot
 
@@ -21,7 +22,7 @@ from stravinsky_rollback_mcp.core.model import BackupKind, Limits, MadeBy, Manif
 from stravinsky_rollback_mcp.disk import archive
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.disk.place import Place, locate
-from stravinsky_rollback_mcp.disk.store import Opened, Reusable, Store
+from stravinsky_rollback_mcp.disk.store import Opened, Store
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 LIMITS = Limits(max_file_size_bytes=8 << 20, max_entries=200, max_depth=10)
@@ -72,7 +73,7 @@ def places(live: Path) -> tuple[Place, ...]:
 
 def backed_up(store: Store, live: Path, version: str, earlier: Opened | None = None) -> Opened:
     """A published backup."""
-    reusable = None if earlier is None else Reusable(version=earlier.manifest.version, manifest=earlier.manifest)
+    reusable = None if earlier is None else store.reusable(earlier)
     store.begin(version)
     targets, _ = store.capture(version, places(live), LIMITS, reusable)
     manifest = Manifest(
@@ -250,6 +251,24 @@ def test_equal_archives_are_one_file(store: Store, live: Path) -> None:
     assert sorted(os.listdir(f"{store.backups}/v2")) == sorted(os.listdir(f"{store.backups}/v1"))
 
 
+def test_an_unchanged_target_is_read_and_not_packed(store: Store, live: Path) -> None:
+    """Its archive gets one more name; one whose bytes changed behind the same size and time is packed anew."""
+    first = backed_up(store, live, "v1")
+    path = live / "hooks" / "guard.py"
+    status = path.stat()
+    log = Log()
+    second = backed_up(observed(store, log), live, "v2", first)
+    made = [(call, os.path.basename(name)) for call, name in log.calls if call in ("create", "link")]
+    assert {name for call, name in made if call == "link"} == {"user.hooks.tar.gz", "user.commands.tar.gz"}
+    assert not any(name.endswith(".gz") for call, name in made if call == "create")
+    path.write_bytes(bytes(reversed(path.read_bytes())))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    third = backed_up(store, live, "v3", second)
+    assert store.verify(second) == store.verify(third) == ()
+    assert inode(store, "v3", "user.hooks.tar.gz") != inode(store, "v2", "user.hooks.tar.gz")
+    assert inode(store, "v3", "user.commands.tar.gz") == inode(store, "v1", "user.commands.tar.gz")
+
+
 def test_deleting_a_backup_harms_no_other(store: Store, live: Path) -> None:
     """Each backup's folder is complete in itself, whichever goes first (design)."""
     first = backed_up(store, live, "v1")
@@ -276,8 +295,11 @@ def test_a_damaged_archive_is_not_linked(store: Store, live: Path) -> None:
     assert inode(store, "v1", "user.commands.tar.gz") == inode(store, "v2", "user.commands.tar.gz")
 
 
+@pytest.mark.parametrize("is_touched", [False, True])
 @pytest.mark.parametrize("number", [errno.EMLINK, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP], ids=errno.errorcode.get)
-def test_without_hard_links_each_backup_keeps_its_own(store: Store, live: Path, number: int) -> None:
+def test_without_hard_links_each_backup_keeps_its_own(
+    store: Store, live: Path, number: int, *, is_touched: bool
+) -> None:
     """Some file systems have no links, ext4 no more than 65000 to one file: that costs space, not the backup."""
     refusals: list[str] = []
 
@@ -287,6 +309,8 @@ def test_without_hard_links_each_backup_keeps_its_own(store: Store, live: Path, 
             raise OSError(number, os.strerror(number))
 
     first = backed_up(store, live, "v1")
+    if is_touched:
+        os.utime(live / "hooks" / "guard.py")
     second = backed_up(observed(store, observe), live, "v2", first)
     assert len(refusals) == 2, "linking was tried and refused"
     assert store.verify(second) == ()
@@ -355,17 +379,19 @@ def test_a_source_that_never_holds_still_is_refused(store: Store, live: Path) ->
 
 
 @pytest.mark.case(7)
-@pytest.mark.parametrize("operation", ["create", "write", "fsync", "link"])
+@pytest.mark.parametrize("operation", ["create", "write", "fsync", "link", "link at once"])
 def test_a_full_disk_leaves_no_trace_after_discarding(store: Store, live: Path, operation: str) -> None:
     """Whatever fails, a backup that was begun can be taken away whole (design)."""
     first = backed_up(store, live, "v1")
     before = snapshot(Path(store.root))
+    if operation != "link at once":
+        os.utime(live / "hooks" / "guard.py")  # the same bytes, which shows only when they are read
 
     def fail() -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     name = "user.hooks.tar.gz.tmp" if operation == "link" else "user.hooks.tar.gz"
-    observe, acted = when(operation, name, fail)
+    observe, acted = when(operation.partition(" ")[0], name, fail)
     with pytest.raises(RollbackError) as caught:
         backed_up(observed(store, observe), live, "v2", first)
     assert acted
