@@ -10,10 +10,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-from anyio.from_thread import start_blocking_portal
-from mcp import Client
 from support.config import realistic
-from support.session import Session
+from support.session import Session, connected
 from support.tree import Folder, Snapshot, build, snapshot
 
 from stravinsky_rollback_mcp import config
@@ -30,14 +28,8 @@ def session_in(home: Path) -> Open:
     @contextmanager
     def opened(project: Path, **environ: str) -> Generator[Session]:
         loaded = config.load({"HOME": str(home), "CLAUDE_PROJECT_DIR": str(project), **environ}, for_terminal=False)
-        server = RollbackServer(loaded, every_tool=True)
-        with start_blocking_portal() as portal:
-            connection = portal.wrap_async_context_manager(Client(server.protocol))
-            client = connection.__enter__()
-            try:
-                yield Session(portal, client)
-            finally:
-                connection.__exit__(None, None, None)
+        with connected(RollbackServer(loaded, every_tool=True)) as (portal, client):
+            yield Session(portal, client)
 
     return opened
 

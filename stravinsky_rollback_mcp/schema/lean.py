@@ -1,5 +1,6 @@
 """JSON Schemas as clients are sent them: lean, since they are paid for in every session."""
 
+from functools import cache
 from typing import cast
 
 from pydantic import BaseModel
@@ -7,6 +8,7 @@ from pydantic import BaseModel
 Schema = dict[str, object]
 
 
+@cache
 def lean_schema(model: type[BaseModel], *, for_input: bool) -> Schema:
     """The model's JSON Schema without what costs bytes in every session and changes nothing for a program.
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import mcp_types as types
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import BlockingPortal
 from mcp import Client
+from support.session import connected
 from support.tree import Snapshot, snapshot
 
 from stravinsky_rollback_mcp import config
@@ -169,10 +170,7 @@ def attacker_in(home: Path, project: Path, files: Files | None = None, **environ
     server = RollbackServer(loaded)
     if files is not None:
         server._service = RollbackService(loaded, files)
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(Client(server.protocol)) as client,
-    ):
+    with connected(server) as (portal, client):
         yield Attacker(portal, client, home, project)
 
 

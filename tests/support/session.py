@@ -3,12 +3,16 @@
 The client runs in a thread of its own, so a test may touch files between two calls.
 """
 
+import json
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import mcp_types as types
+import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from mcp import Client
 
@@ -59,11 +63,28 @@ def session_in(
 ) -> Generator[Session]:
     """A session of a person in a project; ``client`` are options of the SDK's client, such as its callbacks."""
     loaded = config.load({"HOME": str(home), "CLAUDE_PROJECT_DIR": str(project)}, for_terminal=False)
-    server = RollbackServer(loaded, answer_seconds=answer_seconds)
-    with start_blocking_portal() as portal:
-        connection = portal.wrap_async_context_manager(Client(server.protocol, mode=era, **client))
+    with connected(RollbackServer(loaded, answer_seconds=answer_seconds), mode=era, **client) as (portal, opened):
+        yield Session(portal, opened)
+
+
+@contextmanager
+def connected(server: RollbackServer, **client: Any) -> Generator[tuple[BlockingPortal, Client]]:
+    """A client of that server and the thread that it runs in. It holds each result against the tool's own schema."""
+    with pytest.MonkeyPatch.context() as patch, start_blocking_portal() as portal:
+        patch.setattr(jsonschema.Draft202012Validator, "check_schema", _check_schema)
+        connection = portal.wrap_async_context_manager(Client(server.protocol, **client))
         opened = connection.__enter__()
         try:
-            yield Session(portal, opened)
+            yield portal, opened
         finally:
             connection.__exit__(None, None, None)  # an error passed in here would come out in groups of groups
+
+
+def _check_schema(schema: Mapping[str, Any]) -> None:
+    """What the SDK does in each session, once for each schema: it takes longer than most tests."""
+    _checked(json.dumps(schema))
+
+
+@cache
+def _checked(schema: str, check: Any = jsonschema.Draft202012Validator.check_schema) -> None:
+    check(json.loads(schema))
