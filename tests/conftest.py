@@ -26,6 +26,8 @@ from hypothesis.configuration import set_hypothesis_home_dir
 if TYPE_CHECKING:
     from support.crash import World
 
+# Whatever the surroundings say: children start sooner where they find what this process has compiled.
+sys.dont_write_bytecode = False
 # What tests share asserts too, and under `python -O` only asserts that pytest rewrote are checked.
 pytest.register_assert_rewrite("support")
 

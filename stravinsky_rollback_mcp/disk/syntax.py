@@ -2,9 +2,11 @@
 
 Each process gets an environment without anything of the person's (a preload in ``NODE_OPTIONS`` would run even under
 ``node --check``), the script on its standard input and nothing else, little time and little memory. Interpreters are
-taken from the system's own folders alone: what a project puts on the path is not run either.
+taken from the system's own folders alone: what a project puts on the path is not run either. What a parser has said is
+remembered for as long as the process lives: the same bytes parse the same way.
 """
 
+import hashlib
 import json
 import os
 import resource
@@ -46,6 +48,7 @@ def judged(text):
 json.dump([judged(text) for text in json.load(sys.stdin)], sys.stdout)
 """
 _NODE = ("--max-old-space-size=256", "--check", "-")
+_MAX_KNOWN = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +72,19 @@ class Parsed:
     moves_path: bool = False
 
 
+_known: dict[tuple[str, bytes], Parsed] = {}  # by language and digest
+
+
 def parse(sources: Sequence[Source]) -> list[Parsed | None]:
     """What each script's parser says, in order; None where none could tell (too large, no parser here, no end)."""
     deadline = time.monotonic() + _BUDGET_SECONDS
-    found: list[Parsed | None] = [None] * len(sources)
-    small = [place for place, source in enumerate(sources) if len(source.content) <= MAX_SOURCE_BYTES]
+    keys = [(source.language, hashlib.sha256(source.content).digest()) for source in sources]
+    found = [_known.get(key) for key in keys]
+    small = [
+        place
+        for place, source in enumerate(sources)
+        if found[place] is None and len(source.content) <= MAX_SOURCE_BYTES
+    ]
     python = [place for place in small if sources[place].language == "python"]
     for place, parsed in zip(python, _pythons([sources[place].content for place in python], deadline), strict=True):
         found[place] = parsed
@@ -83,6 +94,9 @@ def parse(sources: Sequence[Source]) -> list[Parsed | None]:
             found[place] = _shell(source, deadline)
         elif source.language == "node":
             found[place] = _node(source.content, deadline)
+    if len(_known) > _MAX_KNOWN:
+        _known.clear()
+    _known.update({key: parsed for key, parsed in zip(keys, found, strict=True) if parsed is not None})
     return found
 
 

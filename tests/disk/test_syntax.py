@@ -45,6 +45,12 @@ SCRIPTS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test begins as a fresh process does."""
+    monkeypatch.setattr(syntax, "_known", {})
+
+
 @pytest.mark.parametrize(("language", "content", "expected"), SCRIPTS.values(), ids=SCRIPTS.keys())
 def test_a_script_is_judged_by_its_parser(language: str, content: bytes, expected: Parsed | None) -> None:
     """What no parser could judge is None, never good."""
@@ -94,6 +100,22 @@ def test_nothing_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     ]
     assert all(parsed is None or parsed.is_good for parsed in parse(sources))
     assert not mark.exists()
+
+
+def test_what_was_judged_is_known_and_what_was_not_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each backup and each restore looks at the same scripts; a parser that was missing may come."""
+    there, not_there = syntax.FOLDERS, (str(tmp_path),)
+    good, broken = Source(language="sh", content=b"true"), Source(language="sh", content=b"if")
+    monkeypatch.setattr(syntax, "FOLDERS", not_there)
+    assert parse([good, broken]) == [None, None]
+    monkeypatch.setattr(syntax, "FOLDERS", there)
+    found = parse([good, broken])
+    assert [parsed and parsed.is_good for parsed in found] == [True, False]
+    monkeypatch.setattr(syntax, "FOLDERS", not_there)
+    assert parse([broken, good]) == found[::-1]
+    assert parse([Source(language="bash", content=b"true")]) == [None]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is capped on Linux")
