@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from stravinsky_rollback_mcp.core.outcome import Backup, BackupCreated
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service import Caller, Consent, RollbackService
+from stravinsky_rollback_mcp.service.desk import Desk
 
 TOOL = Caller(actor=Actor(kind="mcp_client", name="test"), made_by=By.TOOL)
 HOOK = Caller(actor=Actor(kind="hook", name="test"), made_by=By.HOOK)
@@ -356,6 +358,27 @@ def test_the_note_of_what_is_live_never_names_a_backup_that_is_gone(shelf: Calla
     together = at.call("forget", version="v1").versions
     at.call("forget", version="v1", agreed=frozenset(together))
     assert noted() == [None]
+
+
+def test_a_clock_that_was_set_ahead_is_mentioned_and_nothing_goes_for_it(
+    shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, with the first backup behind the jump; what is named in a cleanup has its reason."""
+    at = shelf()
+    for version in ("v1", "v2"):
+        at.backup(version)
+    ahead = datetime(2099, 1, 1, tzinfo=UTC)
+
+    def moment(_: Desk) -> datetime:
+        return ahead
+
+    monkeypatch.setattr(Desk, "moment", moment)
+    (notice,) = at.backup("v3").notices
+    assert notice.endswith("In case it is wrong, 2 backups stay that it calls too old.")
+    made = at.backup("v4")
+    assert (made.notices, made.pruned) == ((), ())
+    found = {item.version: item.reason for item in at.call("cleanup").backups}
+    assert found == {"v1": "clock_in_doubt", "v2": "clock_in_doubt", "v3": "within_limits", "v4": "newest"}
 
 
 def test_what_cannot_be_removed_is_said_and_left_to_the_next_time(shelf: Callable[..., Shelf]) -> None:

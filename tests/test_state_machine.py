@@ -22,12 +22,11 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from support.crash import PERSON, CrashAt, CrashedError, World
+from support.crash import PERSON, CrashAt, CrashedError, Unsynced, World
 
 from stravinsky_rollback_mcp.config import load
 from stravinsky_rollback_mcp.core.model import AuditRecord, EventStatus, EventType
 from stravinsky_rollback_mcp.core.outcome import BackupCreated, Restored
-from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service import Consent, RollbackService, Scope, retention
 
@@ -40,22 +39,6 @@ VIEWS = ("a", "b")
 STEPS = 1  # of undo and of redo that retention keeps possible here
 LIMITS = {"STRAVINSKY_BACKUP_MAX_VERSIONS": "1", "STRAVINSKY_BACKUP_MAX_AUTOMATIC": "1"}
 KEPT = {"kept.py": "always there\n"}
-
-
-class Unsynced(Files):
-    """Every call is made and counted but those that wait for the disk: nobody pulls the plug here."""
-
-    def fsync(self, handle: int, path: str) -> None:  # noqa: ARG002
-        """Counted."""
-        self._begin("fsync", path)
-
-    def sync_folder(self, path: str) -> None:
-        """Counted."""
-        self._begin("fsync", path)
-
-    def sync_file_system(self, path: str) -> None:
-        """Counted."""
-        self._begin("syncfs", path)
 
 
 # -- the model ------------------------------------------------------------------------------------------------------

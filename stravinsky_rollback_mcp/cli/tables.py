@@ -130,6 +130,7 @@ _REASONS = {
     "in_use": "an unfinished operation or update needs it",
     "within_undo": "undo or redo may ask for it",
     "made_by_person": "a person made it",
+    "clock_in_doubt": "only a clock that jumped says that it is old",
     "within_limits": "it is within the limits",
 }
 

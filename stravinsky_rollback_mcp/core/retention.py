@@ -12,10 +12,10 @@ from enum import StrEnum
 from stravinsky_rollback_mcp.core.history import Timeline
 from stravinsky_rollback_mcp.core.model import BackupKind, MadeBy, Scope
 from stravinsky_rollback_mcp.core.policy import BackupPolicy
-from stravinsky_rollback_mcp.core.times import seconds_between
+from stravinsky_rollback_mcp.core.times import DAY_SECONDS, believable_ages, seconds_between
 
 UNDO_STEPS = 10
-_DAY_SECONDS = 86_400
+_SHORTEST_GAP_DAYS = 30
 
 # The tree of a target: whose it is (user root or project), the target's id, the digest.
 Held = tuple[str, str, str]
@@ -32,6 +32,7 @@ class Reason(StrEnum):
     IN_USE = "in_use"
     WITHIN_UNDO = "within_undo"
     MADE_BY_PERSON = "made_by_person"
+    CLOCK_IN_DOUBT = "clock_in_doubt"
     WITHIN_LIMITS = "within_limits"
     MAX_VERSIONS = "backup.max_versions"
     MAX_AUTOMATIC = "backup.max_automatic"
@@ -111,13 +112,27 @@ def within_undo(known: Timeline, owner: Owner, held: frozenset[Held], steps: int
     return frozenset(needed)
 
 
+def longest_gap_seconds(days: int) -> float:
+    """How much of the time between two records counts where things are kept for so many days.
+
+    More than that may be a clock that was set ahead, and must not empty the store at once. Nothing is lost when it was
+    a long pause: what is old goes a little later.
+    """
+    return max(days / 4, _SHORTEST_GAP_DAYS) * DAY_SECONDS
+
+
 def decide(
     backups: Iterable[Stored], policy: BackupPolicy, *, now: str, reach: frozenset[Held], evictor: MadeBy
 ) -> Verdict:
-    """What becomes of each backup once ``evictor`` made the newest; ``reach`` are the trees that undo may ask for."""
+    """What becomes of each backup once ``evictor`` made the newest; ``reach`` are the trees that undo may ask for.
+
+    A clock that was set far ahead makes no backup old: see ``longest_gap_seconds``.
+    """
     ordered = sorted(backups, key=lambda backup: backup.sequence)
     choice = _Choice([backup for backup in ordered if backup.is_intact], reach, evictor)
-    choice.drop_old(policy.retention_days, now)
+    moments = [backup.created_at for backup in ordered]
+    ages = believable_ages(moments, now, longest_gap_seconds(policy.retention_days))
+    choice.drop_old(policy.retention_days, now, dict(zip((backup.version for backup in ordered), ages, strict=True)))
     choice.drop_surplus(policy)
     choice.drop_large(policy.max_total_size_mb << 20)
     decisions = tuple(choice.decision(backup) for backup in reversed(ordered))
@@ -145,11 +160,13 @@ class _Choice:
         reason = self._always(backup) or self._reasons.get(backup.version, Reason.WITHIN_LIMITS)
         return Decision(version=backup.version, is_kept=backup.version in self.left, reason=reason)
 
-    def drop_old(self, days: int, now: str) -> None:
-        """What was made more than so many days ago."""
+    def drop_old(self, days: int, now: str, ages: Mapping[str, float]) -> None:
+        """What was made more than so many days ago, by ``ages`` in seconds; not what only the clock calls old."""
         for backup in list(self.left.values()):
-            if seconds_between(backup.created_at, now) > days * _DAY_SECONDS:
+            if ages[backup.version] > days * DAY_SECONDS:
                 self._may_drop(backup, Reason.RETENTION_DAYS)
+            elif seconds_between(backup.created_at, now) > days * DAY_SECONDS:
+                self._reasons[backup.version] = Reason.CLOCK_IN_DOUBT
 
     def drop_surplus(self, policy: BackupPolicy) -> None:
         """In each view the oldest of those that a name was given to, and of the others; pinned ones are beside that."""

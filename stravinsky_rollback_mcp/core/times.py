@@ -1,9 +1,12 @@
 """Moments as text: UTC, RFC 3339, milliseconds and ``Z``, so that text order is time order."""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from stravinsky_rollback_mcp.errors import Code, RollbackError
+
+DAY_SECONDS = 86_400
 
 _AGE = re.compile(r"([1-9][0-9]{0,5})([dhm])", re.ASCII)
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
@@ -18,6 +21,28 @@ def seconds_between(start: str, end: str) -> float:
     """Seconds from one written moment to a later one; 0 when the clock went back."""
     passed = datetime.fromisoformat(end) - datetime.fromisoformat(start)
     return max(0.0, round(passed.total_seconds(), 3))
+
+
+def believable_ages(moments: Sequence[str], now: str, longest_gap_seconds: float) -> tuple[float, ...]:
+    """The seconds since each of these moments, which came in this order; a clock that jumps makes nothing old.
+
+    What lies between two of them, and before ``now``, counts for no more than ``longest_gap_seconds``, and for nothing
+    where the clock went back or a text tells no moment. No age is more than the clock itself says.
+    """
+    ages: list[float] = []
+    passed, later = 0.0, now
+    for moment in reversed(moments):
+        passed += min(_seconds_or_none(moment, later), longest_gap_seconds)
+        ages.append(min(passed, _seconds_or_none(moment, now)))
+        later = moment
+    return tuple(reversed(ages))
+
+
+def _seconds_or_none(start: str, end: str) -> float:
+    try:
+        return seconds_between(start, end)
+    except (ValueError, TypeError):
+        return 0.0
 
 
 def bound(text: str, now: datetime, *, is_end: bool) -> str:

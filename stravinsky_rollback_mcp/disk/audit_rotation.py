@@ -6,9 +6,10 @@ written last; it may lag behind an opening as it may behind any other record.
 """
 
 import contextlib
+import itertools
 import os
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core import carry
@@ -17,14 +18,14 @@ from stravinsky_rollback_mcp.core.codec import opening as opening_codec
 from stravinsky_rollback_mcp.core.codec.opening import Archived, Opening
 from stravinsky_rollback_mcp.core.model import Actor, Anchor, AuditDraft, AuditRecord, EventStatus, EventType
 from stravinsky_rollback_mcp.core.policy import AuditPolicy
-from stravinsky_rollback_mcp.core.times import seconds_between
+from stravinsky_rollback_mcp.core.retention import longest_gap_seconds
+from stravinsky_rollback_mcp.core.times import DAY_SECONDS, believable_ages, seconds_between
 from stravinsky_rollback_mcp.disk import audit_archive
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.disk.audit_chain import ChainReader
 from stravinsky_rollback_mcp.disk.audit_lines import OpenLog, Place, Prefix
 from stravinsky_rollback_mcp.errors import RollbackError
 
-_DAY_SECONDS = 86_400
 _MAX_ARCHIVES = 2_000  # their list has to fit into one record
 
 
@@ -51,12 +52,21 @@ class Rotation:
             return False
         if prefix.end - prefix.body >= self.size_bytes or _is_past(prefix.begun_at, now, self.days):
             return True
-        return bool(opening.archives) and _is_past(opening.archives[0].until, now, self.retention_days)
+        return self.expired([*(item.until for item in opening.archives), prefix.begun_at], now) > 0
+
+    def expired(self, moments: Sequence[str], now: str) -> int:
+        """How many archives are too old to be kept, oldest first; ``moments`` are when each of them ends.
+
+        Not what only a clock that was set ahead calls old: an archive that went by mistake is gone.
+        """
+        gap_seconds = max(longest_gap_seconds(self.retention_days), self.days * DAY_SECONDS)
+        ages = believable_ages(moments, now, gap_seconds)
+        return sum(1 for _ in itertools.takewhile(lambda age: age >= self.retention_days * DAY_SECONDS, ages))
 
 
 def _is_past(begun: str, now: str, days: int) -> bool:
     try:
-        return seconds_between(begun, now) >= days * _DAY_SECONDS
+        return seconds_between(begun, now) >= days * DAY_SECONDS
     except (ValueError, TypeError):
         # A time stamp that is none: what it says of age cannot be told.
         return False
@@ -72,14 +82,9 @@ def rotate(
     with reader.open() as log:
         archived = _archive(reader, log, files)
         named = (*reader.opening.archives, archived)
-        kept = tuple(
-            item
-            for place, item in enumerate(named)
-            if place >= len(named) - _MAX_ARCHIVES
-            and not _is_past(item.until, about.timestamp, rotation.retention_days)
-        )
-        removed_to = kept[0].first_seq - 1 if kept else archived.last_seq
-        opening = Opening(archives=tuple(item for item in named if item.first_seq > removed_to), removed_to=removed_to)
+        expired = rotation.expired([item.until for item in named], about.timestamp)
+        kept = named[max(expired, len(named) - _MAX_ARCHIVES) :]
+        opening = Opening(archives=kept, removed_to=kept[0].first_seq - 1 if kept else archived.last_seq)
         carried = carry.carried(
             reader.backups.records(log),
             reader.states.records(log),

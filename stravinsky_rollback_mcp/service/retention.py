@@ -15,8 +15,19 @@ from stravinsky_rollback_mcp.core.model import (
     Scope,
     Target,
 )
+from stravinsky_rollback_mcp.core.names import plural
 from stravinsky_rollback_mcp.core.policy import BackupPolicy
-from stravinsky_rollback_mcp.core.retention import UNDO_STEPS, Decision, Held, Owner, Reason, Stored, Verdict
+from stravinsky_rollback_mcp.core.retention import (
+    UNDO_STEPS,
+    Decision,
+    Held,
+    Owner,
+    Reason,
+    Stored,
+    Verdict,
+    longest_gap_seconds,
+)
+from stravinsky_rollback_mcp.core.times import DAY_SECONDS, seconds_between
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service.desk import Caller, Desk, Known
 from stravinsky_rollback_mcp.service.latest import let_go
@@ -176,10 +187,23 @@ def prune(desk: Desk, caller: Caller, fresh: str, others: Sequence[Stored]) -> P
             if not decision.is_kept:
                 remove(desk, caller, known, decision)
                 removed.append(decision.version)
+        doubted = _clock_in_doubt(desk, verdict, others)
     except RollbackError as error:
         trouble = f"Old backups could not all be removed ({error.code}: {desk.told(error.message)})"
         return Pruned(versions=tuple(removed), warnings=(f"{trouble}; the next backup tries again.",))
-    return Pruned(versions=tuple(removed), warnings=())
+    return Pruned(versions=tuple(removed), warnings=doubted)
+
+
+def _clock_in_doubt(desk: Desk, verdict: Verdict, others: Sequence[Stored]) -> tuple[str, ...]:
+    """Said once, with the backup behind the jump: what only the clock calls old is kept."""
+    doubted = sum(1 for item in verdict.decisions if item.reason is Reason.CLOCK_IN_DOUBT)
+    if not doubted or not others:
+        return ()
+    passed = seconds_between(max(others, key=lambda item: item.sequence).created_at, desk.now())
+    if passed <= longest_gap_seconds(desk.config.policy.backup.retention_days):
+        return ()
+    jump = f"By the clock {plural(int(passed // DAY_SECONDS), 'day')} passed since the backup before this one."
+    return (f"{jump} In case it is wrong, {plural(doubted, 'backup')} stay that it calls too old.",)
 
 
 def _verified_verdict(desk: Desk, caller: Caller, fresh: str, others: Sequence[Stored]) -> tuple[Verdict, Known]:

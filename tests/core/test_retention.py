@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from stravinsky_rollback_mcp.core.history import KnownState, Timeline
 from stravinsky_rollback_mcp.core.model import BackupKind, EventType, MadeBy
 from stravinsky_rollback_mcp.core.policy import BackupPolicy
 from stravinsky_rollback_mcp.core.retention import Held, Owner, Reason, Stored, Verdict, decide, holds_of, within_undo
+from stravinsky_rollback_mcp.core.times import DAY_SECONDS, seconds_between, text_of
 
 NOW = "2026-11-24T09:00:00.000Z"
 LONG_AGO = "2020-01-01T00:00:00.000Z"
@@ -92,6 +94,19 @@ def test_age_counts_from_creation_and_never_from_the_future() -> None:
     verdict = judged(backups, replace(ROOMY, retention_days=1))
     assert verdict.removed == ("v1",)
     assert reasons(verdict)["v1"] is Reason.RETENTION_DAYS
+
+
+@given(st.integers(1, 60), st.integers(0, 2_000_000))
+def test_a_clock_that_jumps_makes_no_backup_old(count: int, days: int) -> None:
+    """A backup every four days for most of a year: whatever the clock says next, nothing goes for its age."""
+    begun = datetime(2026, 1, 1, tzinfo=UTC)
+    now = begun + timedelta(days=4 * count + days)
+    backups = [backup(day, created_at=text_of(begun + timedelta(days=4 * day))) for day in range(count)]
+    verdict = decide(backups, ROOMY, now=text_of(now), reach=NOTHING, evictor=MadeBy.TERMINAL)
+    assert verdict.removed == ()
+    old = {item.version for item in backups if seconds_between(item.created_at, text_of(now)) > 365 * DAY_SECONDS}
+    doubted = {version for version, reason in reasons(verdict).items() if reason is Reason.CLOCK_IN_DOUBT}
+    assert doubted == old - {backups[-1].version}
 
 
 def test_a_file_that_backups_share_counts_once() -> None:

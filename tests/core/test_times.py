@@ -1,12 +1,13 @@
 """Moments as text: one form, whose order is the order of time, and what callers may write instead."""
 
+import math
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stravinsky_rollback_mcp.core.times import bound, seconds_between, text_of
+from stravinsky_rollback_mcp.core.times import DAY_SECONDS, believable_ages, bound, seconds_between, text_of
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 
 NOW = datetime(2026, 11, 23, 9, 30, 15, 250_000, tzinfo=UTC)
@@ -91,3 +92,36 @@ def test_durations_are_never_negative(one: datetime, other: datetime) -> None:
     assert seconds_between(last, first) == 0.0
     passed = datetime.fromisoformat(last) - datetime.fromisoformat(first)
     assert seconds_between(first, last) == round(passed.total_seconds(), 3)
+
+
+moments_of_any_clock = st.datetimes(datetime(1970, 1, 1), datetime(9000, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - as above
+seconds = st.integers(0, 90 * DAY_SECONDS)
+LONGEST = 30.0 * DAY_SECONDS
+
+
+def written(start: datetime, gaps: list[int]) -> list[str]:
+    """Moments with these seconds between them."""
+    return [text_of(start + timedelta(seconds=sum(gaps[:count]))) for count in range(len(gaps) + 1)]
+
+
+@given(st.lists(seconds, min_size=1, max_size=9), st.booleans())
+def test_ages_by_a_clock_that_is_right_are_ages(gaps: list[int], is_in_order: bool) -> None:  # noqa: FBT001 - drawn
+    """As long as no gap is too long to be believed; behind one that is, everything is that much younger."""
+    *made, now = written(NOW, gaps)
+    ages = believable_ages(made, now, LONGEST if is_in_order else math.inf)
+    for place, age in enumerate(ages):
+        believed = sum(min(gap, LONGEST) if is_in_order else gap for gap in gaps[place:])
+        assert age == believed
+
+
+@given(st.lists(seconds, min_size=2, max_size=9), st.data())
+def test_one_moment_that_is_wrong_makes_nothing_old(gaps: list[int], data: st.DataObject) -> None:
+    """The present one or any before it, by any amount: nothing is older than it was by more than one gap may count."""
+    *made, now = written(NOW, gaps)
+    honest = believable_ages(made, now, LONGEST)
+    moments = [*made, now]
+    place = data.draw(st.integers(0, len(made)))
+    moments[place] = data.draw(st.just("no moment") | moments_of_any_clock.map(text_of))
+    ages = believable_ages(moments[:-1], moments[-1], LONGEST)
+    for other, (age, before) in enumerate(zip(ages, honest, strict=True)):
+        assert other == place or age <= before + LONGEST

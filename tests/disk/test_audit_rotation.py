@@ -152,6 +152,20 @@ def test_old_archives_go_and_the_log_says_so(memory: Path) -> None:
     assert log_in(folder).verify(complete=True).first_bad_seq == first_kept
 
 
+def test_a_clock_that_was_set_ahead_removes_no_archive(memory: Path) -> None:
+    """The log is put away for its age, and that is all; the same records with the right clock later are as ever."""
+    folder = memory / "audit"
+    fill(folder, 1, 60)
+    kept = archives(folder)
+    log = log_in(folder)
+    log._rotation = Rotation(size_bytes=1 << 30, days=90, retention_days=730)
+    for now in ("2099-01-01T00:00:00Z", "2099-01-01T00:00:01Z", "2026-02-01T00:00:00Z"):
+        log.append(DRAFT, now=now, event_id=now)
+    assert archives(folder)[: len(kept)] == kept
+    assert len(archives(folder)) == len(kept) + 1
+    assert log_in(folder).verify(complete=True).intact
+
+
 def judge(folder: Path, begun: int, where: object) -> None:
     """Sound, each of the first records there once, and appending goes on."""
     fresh = log_in(folder)

@@ -159,6 +159,22 @@ class NoFlags(Files):
         return False
 
 
+class Unsynced(Files):
+    """Every call is made and counted but those that wait for the disk: nobody pulls the plug here."""
+
+    def fsync(self, handle: int, path: str) -> None:  # noqa: ARG002
+        """Counted."""
+        self._begin("fsync", path)
+
+    def sync_folder(self, path: str) -> None:
+        """Counted."""
+        self._begin("fsync", path)
+
+    def sync_file_system(self, path: str) -> None:
+        """Counted."""
+        self._begin("syncfs", path)
+
+
 # -- the world ------------------------------------------------------------------------------------------------------
 
 
