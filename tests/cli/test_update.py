@@ -164,7 +164,7 @@ def test_whoever_does_not_stop_is_killed_with_everything_it_started(
     pids = tmp_path / "pids"
     deaf = f"trap '' TERM; echo $$ >> {pids}; read never <> {fifo.name}"
     done = run(
-        "update", "run", "--timeout", "0.3", "--json", "v2", "--", "sh", "-c", f"sh -c {shlex.quote(deaf)} & {deaf}"
+        "update", "run", "--timeout", "1", "--json", "v2", "--", "sh", "-c", f"sh -c {shlex.quote(deaf)} & {deaf}"
     )
     answer = json.loads(done.stdout)
     assert (done.exit_code, answer["command"]["timed_out"], answer["command"]["signal"]) == (3, True, "SIGKILL")
