@@ -1,6 +1,6 @@
 """Deciding what a rollback, undo or redo means here: gather, then plan. Nothing is changed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from stravinsky_rollback_mcp.core import history
@@ -64,7 +64,12 @@ def intend_rollback(
         to_version=goal.version,
         goal=goal.name,
         notices=(
-            *_covered(desk, look, {name: stored.tree.digest for name, (_, stored) in goal.targets.items()}),
+            *_covered(
+                desk,
+                look,
+                {name: stored.tree.digest for name, (_, stored) in goal.targets.items()},
+                {step.target.id for step in steps},
+            ),
             *(_of_the_persons(desk, look) if scope is Scope.PROJECT else ()),
         ),
     )
@@ -84,18 +89,18 @@ def intend_walk(desk: Desk, look: Look, operation: EventType) -> Intent:
         restores=walk.state.seq,
         undone=_undone(desk, walk, operation),
         next_undo=None if walk.next_undo is None else _named(desk, walk.next_undo),
-        notices=(*notices, *_checkout(desk, found, operation), *_covered(desk, look, walk.state.digests)),
+        notices=(*notices, *_checkout(desk, found, operation), *_covered(desk, look, walk.state.digests, look.places)),
     )
 
 
-def _covered(desk: Desk, look: Look, digests: Mapping[str, str]) -> tuple[str, ...]:
-    """The targets that a state had for themselves and that are one with another by now."""
+def _covered(desk: Desk, look: Look, digests: Mapping[str, str], among: Container[str]) -> tuple[str, ...]:
+    """The targets that a state had for themselves and that are one with another by now, which is among some."""
     links = {name: place.same_as for name, place in look.places.items() if place.same_as is not None}
     return tuple(
         f"{desk.shown_target(target_of(desk, name))} is a link to what {desk.shown_target(target_of(desk, other))} is: "
         "it stays one, and what it held by itself in that state does not come back."
         for name, other in links.items()
-        if digests.get(name, "") not in ("", ABSENT.digest, digests.get(other))
+        if other in among and digests.get(name, "") not in ("", ABSENT.digest, digests.get(other))
     )
 
 
