@@ -87,9 +87,7 @@ def _sites(base: str, home: str) -> Iterator[str]:
     yield os.path.join(base, "site-packages")
     yield os.path.join(base, "dist-packages")
     yield os.path.join(prefix, "lib", "python3", "dist-packages")
-    for place in {prefix, "/usr/local"} if prefix == "/usr" else {prefix}:
-        yield os.path.join(place, "local", "lib", version, "dist-packages")
-        yield os.path.join(place, "lib", version, "dist-packages")
+    yield os.path.join(prefix, "local", "lib", version, "dist-packages")
     yield os.path.join(home, ".local", "lib", version, "site-packages")
 
 

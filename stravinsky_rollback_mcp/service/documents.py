@@ -4,7 +4,7 @@ import posixpath
 
 from stravinsky_rollback_mcp.core.checks import commands_validity
 from stravinsky_rollback_mcp.core.checks.evidence import Folder
-from stravinsky_rollback_mcp.core.checks.frontmatter import MAX_FRONTMATTER_BYTES
+from stravinsky_rollback_mcp.core.checks.frontmatter import head_of
 from stravinsky_rollback_mcp.core.model import EntryType, TargetState
 from stravinsky_rollback_mcp.service.desk import Desk
 from stravinsky_rollback_mcp.service.picture import Found, Holding, Picture
@@ -12,6 +12,7 @@ from stravinsky_rollback_mcp.service.picture import Found, Holding, Picture
 # What one look reads at most; larger files, and those beyond, are said to be not analysable.
 _MAX_FILE_BYTES = 1 << 20
 _MAX_BYTES = 16 << 20
+_MAX_HEAD_BYTES = 2 << 20  # judged in one look, as much as a settings file may have
 # Links may lead anywhere, to the same large file a thousand times.
 _MAX_LINKS = 200
 _MAX_LINKED_BYTES = 1 << 18
@@ -19,7 +20,7 @@ _MAX_LINKED_BYTES = 1 << 18
 
 def folders(desk: Desk, picture: Picture) -> tuple[Folder, ...]:
     """The folders, the person's first; what was looked for and is not there is an empty one."""
-    left_bytes = _MAX_BYTES
+    left_bytes, left_head_bytes = _MAX_BYTES, _MAX_HEAD_BYTES
     found: list[Folder] = []
     for target_id, holding in picture.holdings.items():
         component = holding.target.component
@@ -34,7 +35,13 @@ def folders(desk: Desk, picture: Picture) -> tuple[Folder, ...]:
         texts = picture.contents(target_id, wanted)
         linked = _linked(picture, holding)
         texts |= {path: item.content for path, item in linked.items() if item is not None and item.content is not None}
-        found.append(_folder(desk, holding, linked, texts))
+        heads: dict[str, bytes] = {}
+        for path, text in texts.items():
+            head = head_of(text)
+            if len(head) <= left_head_bytes:
+                heads[path] = head
+                left_head_bytes -= len(head)
+        found.append(_folder(desk, holding, linked, heads))
     return tuple(found)
 
 
@@ -47,7 +54,7 @@ def _linked(picture: Picture, holding: Holding) -> dict[str, Found | None]:
     return {path: looked.get(place) for path, place in places.items() if path in links or place in looked}
 
 
-def _folder(desk: Desk, holding: Holding, linked: dict[str, Found | None], texts: dict[str, bytes]) -> Folder:
+def _folder(desk: Desk, holding: Holding, linked: dict[str, Found | None], heads: dict[str, bytes]) -> Folder:
     own = [entry.path for entry in holding.tree.entries if entry.type is EntryType.FILE]
     return Folder(
         scope=holding.target.scope,
@@ -56,5 +63,5 @@ def _folder(desk: Desk, holding: Holding, linked: dict[str, Found | None], texts
         files=tuple(sorted((*own, *(path for path, item in linked.items() if item is not None and item.is_file)))),
         links=tuple(sorted(path for path, item in linked.items() if item is not None and not item.is_file)),
         dangling=tuple(sorted(path for path, item in linked.items() if item is None)),
-        texts={path: text[: MAX_FRONTMATTER_BYTES + 1] for path, text in texts.items()},
+        texts=heads,
     )

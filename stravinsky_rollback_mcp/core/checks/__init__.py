@@ -39,12 +39,26 @@ CHECKS: Mapping[str, Check] = {
     )
 }
 _RANKS = tuple(Severity)
+_MAX_LIGHT = 100  # of one check: a model pays for each
 
 
 def findings(evidence: Evidence) -> tuple[Finding, ...]:
-    """Everything that the checks find, the gravest first, each once."""
-    found = dict.fromkeys(finding for check in CHECKS.values() for finding in check(evidence))
+    """Everything that the checks find, the gravest first, each once; of what weighs little no more than is read."""
+    found = dict.fromkeys(finding for name, check in CHECKS.items() for finding in _bounded(name, check(evidence)))
     return tuple(sorted(found, key=lambda finding: _RANKS.index(finding.severity)))
+
+
+def _bounded(name: str, found: tuple[Finding, ...]) -> list[Finding]:
+    """The findings of one check, those that weigh little up to a number; the last says how many were left off."""
+    weighty = [item for item in found if item.severity is Severity.ERROR or item.effect is not Effect.NONE]
+    light = [item for item in found if item.severity is not Severity.ERROR and item.effect is Effect.NONE]
+    if len(light) > _MAX_LIGHT:
+        light = sorted(light, key=lambda finding: _RANKS.index(finding.severity))[: _MAX_LIGHT - 1]
+        message = f"{len(found) - len(weighty) - len(light)} more findings of this check are not listed."
+        light.append(
+            Finding(check=name, severity=Severity.INFO, scope=None, path="", line=None, message=message, fix="")
+        )
+    return [*weighty, *light]
 
 
 def worse(before: Iterable[Finding], after: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -7,6 +7,7 @@ observed of Claude Code 2.1.330 (``claude plugin validate`` and sessions) stands
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from stravinsky_rollback_mcp.core import keypaths
 from stravinsky_rollback_mcp.core.checks import hooks_syntax
@@ -26,7 +27,7 @@ SKILL = "SKILL.md"
 _PLUGIN = ".claude-plugin/plugin.json"  # a folder below `skills` with this is a plugin
 _WITHOUT_FIELDS: Mapping[str, str] = {"agents": "so Claude Code does not load this agent"}
 _BUILT_IN_STYLES = frozenset({"default", "Concise", "Explanatory", "Learning", "Proactive"})
-_MAX_FINDINGS = 100
+_MAX_FAULTS = 20  # of the hooks of one head
 _ONE_LEVEL, _TWO_LEVELS = 1, 2  # parts of a path
 
 
@@ -71,17 +72,7 @@ def check(evidence: Evidence) -> tuple[Finding, ...]:
         names.extend(_names(documents))
     found.extend(_finding(name.folder, name.path, *clash) for name, clash in clashes(names))
     found.extend(_styles(evidence))
-    return _capped(found)
-
-
-def _capped(found: list[Finding]) -> tuple[Finding, ...]:
-    """At most so many, the gravest first; the last says how many were left off."""
-    if len(found) <= _MAX_FINDINGS:
-        return tuple(found)
-    told = sorted(found, key=lambda finding: finding.severity is Severity.INFO)[: _MAX_FINDINGS - 1]
-    message = f"{len(found) - len(told)} more findings about commands, agents and skills are not listed."
-    rest = Finding(check=NAME, severity=Severity.INFO, scope=None, path="", line=None, message=message, fix="")
-    return (*told, rest)
+    return tuple(found)
 
 
 def _documents(folder: Folder) -> Iterator[Document]:
@@ -122,7 +113,8 @@ def _of_folder(folder: Folder) -> Iterator[Finding]:
 
 def _without_skill(folder: Folder) -> Iterator[Finding]:
     """Folders below ``skills`` from which no skill is loaded."""
-    inside: dict[str, set[str]] = {link: set() for link in folder.links}
+    links = {path for path in folder.links if "/" not in path}
+    inside: dict[str, set[str]] = {link: set() for link in links}
     for path in folder.files:
         name, _, rest = path.partition("/")
         if rest:
@@ -138,7 +130,7 @@ def _without_skill(folder: Folder) -> Iterator[Finding]:
         elif deeper is not None:
             message = "lies too deep to be loaded as a skill."
             yield _finding(folder, f"{name}/{deeper}", Severity.WARNING, message, "move its folder up to skills/NAME.")
-        elif any(path.endswith(".md") for path in files) or name in folder.links:
+        elif any(path.endswith(".md") for path in files) or name in links:
             yield _finding(folder, name, Severity.WARNING, f"holds no {SKILL}, so no skill is loaded from it.")
 
 
@@ -216,7 +208,7 @@ def _of_hooks(evidence: Evidence, document: Document) -> Iterator[Finding]:
     if hooks is None:
         return
     folder, path = document.folder, document.path
-    for fault in of_schema({"hooks": hooks}, is_restore=True):
+    for fault in islice(of_schema({"hooks": hooks}, is_restore=True), _MAX_FAULTS):
         message = "is no hook that Claude Code can load." if fault.effect is Effect.DROPPED else fault.message
         pointer = keypaths.pointer(*fault.path)
         yield _finding(folder, path, Severity.WARNING, f"{pointer} {message}", fault.fix)

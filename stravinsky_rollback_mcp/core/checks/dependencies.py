@@ -14,7 +14,7 @@ from stravinsky_rollback_mcp.core.checks.positions import positions
 from stravinsky_rollback_mcp.core.checks.settings_schema import is_dropped
 from stravinsky_rollback_mcp.core.model import Finding, Severity
 from stravinsky_rollback_mcp.core.names import shown
-from stravinsky_rollback_mcp.core.settings import at, load
+from stravinsky_rollback_mcp.core.settings import load, table
 
 NAME = "dependencies"
 
@@ -53,6 +53,7 @@ def python_of(hook: Hook, script: Script | None) -> str | None:
 def check(evidence: Evidence) -> tuple[Finding, ...]:
     """What each command of the settings files lacks, by file and line."""
     found: list[Finding] = []
+    elsewhere = _set_variables(evidence)
     for file in evidence.settings:
         if is_dropped(file.content):
             continue
@@ -69,17 +70,22 @@ def check(evidence: Evidence) -> tuple[Finding, ...]:
                     message=f"{what}: {message}",
                     fix=fix,
                 )
-                for severity, message, fix in _lacks(evidence, hook)
+                for severity, message, fix in _lacks(evidence, hook, elsewhere)
             )
     return tuple(found)
 
 
-def _lacks(evidence: Evidence, hook: Hook) -> Iterator[tuple[Severity, str, str]]:
+def _set_variables(evidence: Evidence) -> frozenset[str]:
+    """The variables that settings give sessions: where they say where to look, it was looked elsewhere here."""
+    return frozenset(name for file in evidence.settings for name in table((load(file.content) or {}).get("env")))
+
+
+def _lacks(evidence: Evidence, hook: Hook, elsewhere: frozenset[str]) -> Iterator[tuple[Severity, str, str]]:
     script = evidence.scripts.get(hook.runs.script or "")
     absent = [word for word in programs_of(hook, script) if word in evidence.absent_programs]
     if not absent:
-        yield from _imports(evidence, hook, script)
-    elif not _is_set(evidence, "PATH"):
+        yield from _imports(evidence, hook, script, elsewhere)
+    elif "PATH" not in elsewhere:
         if script is not None and not hook.runs.program:
             name = f"what the first line of {_shown(evidence, script.path)} names"
         else:
@@ -89,7 +95,9 @@ def _lacks(evidence: Evidence, hook: Hook) -> Iterator[tuple[Severity, str, str]
         yield Severity.WARNING, message, "install it, or have Claude Code's PATH name its folder."
 
 
-def _imports(evidence: Evidence, hook: Hook, script: Script | None) -> Iterator[tuple[Severity, str, str]]:
+def _imports(
+    evidence: Evidence, hook: Hook, script: Script | None, elsewhere: frozenset[str]
+) -> Iterator[tuple[Severity, str, str]]:
     python = python_of(hook, script)
     if script is None or python is None:
         return
@@ -97,7 +105,7 @@ def _imports(evidence: Evidence, hook: Hook, script: Script | None) -> Iterator[
     if imports is None or not imports.missing:
         return
     path = _shown(evidence, script.path)
-    if not imports.is_known or _is_set(evidence, "PYTHONPATH") or "PYTHONPATH=" in hook.command:
+    if not imports.is_known or "PYTHONPATH" in elsewhere or "PYTHONPATH=" in hook.command:
         message = f"whether Python finds all that {path} imports cannot be told (not analysable)."
         yield Severity.INFO, message, ""
         return
@@ -106,11 +114,6 @@ def _imports(evidence: Evidence, hook: Hook, script: Script | None) -> Iterator[
     told = f"{', '.join(names)}{f' and {more} more' if more else ''}"
     message = f"{path} imports {told}, which Python does not find, so it cannot do its work."
     yield Severity.WARNING, message, "install that for the Python that runs it, or start it with `uv run`."
-
-
-def _is_set(evidence: Evidence, variable: str) -> bool:
-    """Whether settings give sessions another value of a variable than the one that was looked at here."""
-    return any(at(load(file.content) or {}, ("env", variable)) is not None for file in evidence.settings)
 
 
 def _shown(evidence: Evidence, path: str) -> str:

@@ -27,7 +27,7 @@ class Folder:
     """One folder of commands, agents, skills, styles or rules.
 
     ``files`` are relative paths, those of links to files among them; ``links`` lead to a folder, ``dangling`` to
-    nothing. ``texts`` has the beginning of each file that matters; one that could not be read is not in it.
+    nothing. ``texts`` has the head of each file that matters; one that could not be read is not in it.
     """
 
     scope: Scope

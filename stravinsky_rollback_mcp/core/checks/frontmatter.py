@@ -41,6 +41,14 @@ class Frontmatter:
     line: int | None = None
 
 
+def head_of(content: bytes) -> bytes:
+    """The part of a file that ``frontmatter`` looks at."""
+    if not content.removeprefix(b"\xef\xbb\xbf").startswith(b"---"):
+        return b""
+    end = content.find(b"---", content.find(b"\n") + 1, MAX_FRONTMATTER_BYTES)
+    return content[: MAX_FRONTMATTER_BYTES + 1 if end < 0 else end + 3]
+
+
 def frontmatter(content: bytes) -> Frontmatter:
     """The frontmatter of a Markdown file that begins with these bytes. Numbers are read as 1: only kinds matter."""
     is_cut = len(content) > MAX_FRONTMATTER_BYTES

@@ -117,3 +117,12 @@ def test_the_gravest_come_first_and_each_once() -> None:
     locked = Locked(scope=Scope.USER, path="x")
     found = findings(Evidence(locked=(locked, locked), spaces=(space(0),)))
     assert [item.severity for item in found] == ["error", "warning"]
+
+
+def test_what_weighs_little_is_told_in_bounds() -> None:
+    """A hundred of one check, the gravest first, the last tells of the rest; errors are all told."""
+    locked = tuple(Locked(scope=Scope.USER, path=f"{number}") for number in range(150))
+    denied = tuple(Denied(scope=Scope.USER, path=f"{number}", is_readable=False) for number in range(150))
+    found = findings(Evidence(locked=locked, denied=denied))
+    assert [sum(item.severity is severity for item in found) for severity in Severity] == [150, 99, 1]
+    assert found[-1].message == "51 more findings of this check are not listed."
