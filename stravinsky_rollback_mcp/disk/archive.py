@@ -3,7 +3,8 @@
 A folder becomes a gzip-compressed tar of its regular files and folders; its links stand in the manifest alone. A
 file is stored as it is. The reader accepts exactly what the manifest lists, in both directions, and nothing else.
 
-Packing and unpacking of large archives go along in a second thread, which never works while its owner changes a disk.
+Packing and unpacking of large archives go along in a second thread. Two threads never change a disk at once: while
+that one packs and writes, the other only reads.
 """
 
 import hashlib

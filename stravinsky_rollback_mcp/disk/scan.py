@@ -120,6 +120,8 @@ def still_the_same(seen: Scan, limits: Limits) -> bool:
 
 def looks_like(place: Place, tree: Tree, limits: Limits) -> bool:
     """Whether names, modes, sizes and times are those of a recorded tree. Nothing is read, so this proves nothing."""
+    if place.refusal is not None or place.same_as is not None or place.dangling:
+        return False
     walk = _Walk(place, limits, None, None, reads=False)
     try:
         walk.start(place.target.kind)
