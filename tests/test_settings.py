@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -223,14 +224,16 @@ def test_a_rollback_that_fails_is_tried_again_as_often_and_late_as_configured(
 
 @shows("audit.log_rotation_size_mb", "audit.log_rotation_days", "audit.log_retention_days")
 def test_the_log_is_put_away_when_it_is_as_large_or_old_as_configured() -> None:
-    """A log that begins on January 1, with an archive of the year before; just below each bound nothing happens."""
+    """A log that begins on January 1, then one behind ten archives; just below each bound nothing happens."""
     rotation = Rotation.of(AuditPolicy(log_rotation_size_mb=2, log_rotation_days=10, log_retention_days=100))
-    archived = Archived(first_seq=1, last_seq=2, prev="", until="2025-12-31T00:00:00Z", sha256="")
-    opening = Opening(archives=(archived,))
     log = Prefix(begun_at="2026-01-01T00:00:00Z", body=100, end=100 + (2 << 20) - 1)
-    assert not rotation.is_due(log, opening, "2026-01-10T23:59:59Z")
-    assert rotation.is_due(replace(log, end=log.end + 1), opening, "2026-01-01T00:00:01Z")
-    assert rotation.is_due(log, opening, "2026-01-11T00:00:00Z")
+    assert not rotation.is_due(log, Opening(), "2026-01-10T23:59:59Z")
+    assert rotation.is_due(replace(log, end=log.end + 1), Opening(), "2026-01-01T00:00:01Z")
+    assert rotation.is_due(log, Opening(), "2026-01-11T00:00:00Z")
+    ends = [
+        f"{datetime(2025, 12, 31, tzinfo=UTC) + timedelta(days=10 * number):%Y-%m-%dT%H:%M:%SZ}" for number in range(10)
+    ]
+    opening = Opening(archives=tuple(Archived(first_seq=1, last_seq=2, prev="", until=end, sha256="") for end in ends))
     late = replace(log, begun_at="2026-04-09T00:00:00Z")
     assert not rotation.is_due(late, opening, "2026-04-09T23:59:59Z")
     assert rotation.is_due(late, opening, "2026-04-10T00:00:00Z")
