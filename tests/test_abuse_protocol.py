@@ -663,6 +663,24 @@ def test_row_86_an_end_in_the_middle_is_waited_for(
     assert "Traceback" not in server.errors
 
 
+@pytest.mark.parametrize("how", ["EOF", "SIGINT"])
+def test_row_86_an_end_lets_a_backup_end(gated: Gated, home: Path, project: Path, how: str) -> None:
+    """The same in the middle of a backup: a whole one is left."""
+    server, gate = gated("rename", "/backups/")
+    server.ask_tool("create_backup", version="v2")
+    gate.wait()
+    assert not (home / ".stravinsky" / "rollback" / "backups" / "v2" / "manifest.json").exists()
+    if how == "EOF":
+        server.hang_up()
+    else:
+        server.signal(signal.SIGINT)
+    gate.open()
+    assert server.end() == 0
+    with attacker_in(home, project) as later:
+        (found, _) = later.call("list_backups")["backups"]
+        assert (found["version"], found["status"]) == ("v2", "intact")
+
+
 @pytest.mark.parametrize("how", ["EOF", "SIGTERM"])
 def test_row_86_an_end_that_takes_too_long_is_left_to_the_next_start(
     gated: Gated, home: Path, project: Path, how: str

@@ -4,6 +4,7 @@ Run as a program, this file is the world of one Claude Code session: a network n
 reached but a stub of the Messages API that answers by a script and writes down what it was asked.
 """
 
+import ctypes
 import fcntl
 import http.server
 import json
@@ -19,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # Kept between runs: Claude Code alone has 360 MB. Read here, before a test clears the environment.
 FOLDER = Path(os.environ.get("STRAVINSKY_TEST_CLIENTS") or REPOSITORY / ".cache" / "clients").absolute()
 INSTALL_SECONDS = 300
+WAIT_SECONDS = 60  # for what hangs, not for what is slow
 NODE = (22, 19)
 
 Json = dict[str, Any]
@@ -164,38 +165,54 @@ def minimal(home: Path) -> dict[str, str]:
     return {"PATH": os.defpath, "HOME": str(home)}
 
 
-def line_of(stream: IO[bytes] | None, timeout_seconds: float = 30) -> bytes:
+def line_of(stream: IO[bytes] | None) -> bytes:
     """The next line that a process writes, or a failure in bounded time."""
     assert stream is not None
     line = b""
-    deadline = time.monotonic() + timeout_seconds
     while not line.endswith(b"\n"):
-        ready, _, _ = select.select([stream], [], [], max(0.0, deadline - time.monotonic()))
+        ready, _, _ = select.select([stream], [], [], WAIT_SECONDS)
         byte = os.read(stream.fileno(), 1) if ready else b""
         assert byte, f"no whole line: {line!r}"
         line += byte
     return line
 
 
-def wait_until(holds: Callable[[], bool], what: str) -> None:
-    """Return once it holds; a failure after 5 s."""
-    deadline = time.monotonic() + 5
-    while not holds():
-        assert time.monotonic() < deadline, f"not within 5 s: {what}"
-        time.sleep(0.005)
-
-
-def living_in(home: Path) -> list[str]:
-    """The commands of all processes whose home this is."""
-    found: list[str] = []
+def living_in(home: Path) -> dict[int, str]:
+    """The commands of all processes whose home this is, by their numbers."""
+    found: dict[int, str] = {}
     wanted = b"HOME=" + os.fsencode(home)
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if wanted in (process / "environ").read_bytes().split(b"\0"):
-                found.append(f"{process.name} {(process / 'cmdline').read_bytes()!r}")
+                found[int(process.name)] = str((process / "cmdline").read_bytes())
         except OSError:  # it is gone, or somebody else's
             continue
     return found
+
+
+def wait_until_gone(home: Path) -> None:
+    """Return once no process has this home, or fail in bounded time."""
+    while living := living_in(home):
+        for number, command in living.items():
+            try:
+                handle = os.pidfd_open(number)
+            except ProcessLookupError:
+                continue
+            with open(handle, "rb"):
+                assert select.select([handle], [], [], WAIT_SECONDS)[0], f"still there: {command}"
+
+
+def wait_until_there(path: Path) -> None:
+    """Return once something has that name, or fail in bounded time."""
+    library = ctypes.CDLL(None, use_errno=True)
+    created_or_moved_there = 0x100 | 0x80
+    with open(library.inotify_init1(os.O_CLOEXEC), "rb", buffering=0) as events:
+        while not path.exists():
+            folder = next(parent for parent in path.parents if parent.is_dir())
+            library.inotify_add_watch(events.fileno(), os.fsencode(folder), created_or_moved_there)
+            if not (folder / path.relative_to(folder).parts[0]).exists():  # else it came before the watch
+                assert select.select([events], [], [], WAIT_SECONDS)[0], f"never there: {path}"
+                events.read(1 << 16)
 
 
 # --- a world without a network -------------------------------------------------------------------------------------
@@ -258,7 +275,7 @@ class _Messages(http.server.BaseHTTPRequestHandler):
         if body.get("tools"):
             step = self.script[min(sum(1 for _ in blocks(body, "tool_result")), len(self.script) - 1)]
         if "after" in step:
-            wait_until(Path(step["after"]).exists, step["after"])
+            wait_until_there(Path(step["after"]))
         for path, text in cast("Mapping[str, str]", step.get("write", {})).items():
             Path(path).write_text(text, encoding="utf-8")
         self.send_response(200)
