@@ -297,11 +297,19 @@ def test_row_89_a_client_without_forms_is_told_what_to_accept(home: Path, projec
 
 def test_a_form_that_is_cancelled_with_its_call_leaves_nothing(home: Path, project: Path, user: Path) -> None:
     """The client gives up on the call while the person still reads: nothing was done, and the server goes on."""
-    with session_in(home, project, era="legacy", elicitation_callback=Person(_nothing)) as session:
+    is_shown = anyio.Event()
+
+    async def reading() -> Answer:
+        is_shown.set()
+        return await _nothing()
+
+    with session_in(home, project, era="legacy", elicitation_callback=Person(reading)) as session:
 
         async def give_up() -> None:
-            with anyio.move_on_after(0.3):
-                await session.client.call_tool("rollback_to", {"version": "loose"})
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(session.client.call_tool, "rollback_to", {"version": "loose"})
+                await is_shown.wait()
+                tasks.cancel_scope.cancel()
 
         session.portal.call(give_up)
         assert (user / "settings.json").read_text(encoding="utf-8") == STRICT

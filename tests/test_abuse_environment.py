@@ -18,7 +18,7 @@ import pytest
 from support.attacker import Attacker, attacker_in, everything, records_of
 from support.config import realistic
 from support.crash import Case, World, judge, kill_at, prepare
-from support.host import MODULE, SCRIPT, TERMINAL, ended, process, typed
+from support.host import MODULE, SCRIPT, TERMINAL, WAIT_SECONDS, ended, process, typed
 from support.nursery import SERVER, Program
 from support.tree import build, snapshot
 
@@ -67,7 +67,7 @@ def test_row_54_the_next_start_ends_what_was_killed(case: Case, point: str) -> N
     assert world.fingerprint() not in (case.old, case.new), "slots are there"
     with process(world.home, world.project) as server:
         server.shake_hands()
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + WAIT_SECONDS
         while os.listdir(recovery):
             assert time.monotonic() < deadline, server.errors
             server.answer(server.ask("ping"))

@@ -10,7 +10,6 @@ import shutil
 import socket
 import stat
 import sys
-import time
 import unicodedata
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -157,9 +156,7 @@ def test_row_37_links_to_everything_are_not_followed(attacker: Attacker) -> None
             "long": Link("x" * 4000),
         },
     )
-    before = time.monotonic()
     made = attacker.call("create_backup", version="v2")
-    assert time.monotonic() - before < 5
     assert made["backup"]["files"] < 100
     good = snapshot(attacker.user / "hooks")
     shutil.rmtree(attacker.user / "hooks")
@@ -214,13 +211,11 @@ def test_row_39_a_target_of_another_type_is_left_alone(
     place.rename(attacker.home / "aside")
     make(place)
     found = snapshot(place)
-    before = time.monotonic()
     made = attacker.call("create_backup", version="v2")
     assert [warning for warning in made["warnings"] if name in warning and what in warning], made["warnings"]
     attacker.is_refused("unsupported_file_type", "rollback_to", version="v1")
     assert attacker.call("rollback_to", version="v1", only=["~/.claude/commands"])["already_at_target"]
     assert attacker.call("list_backups")["total"] == 2
-    assert time.monotonic() - before < 5
     assert snapshot(place) == found
 
 

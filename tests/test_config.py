@@ -142,7 +142,7 @@ def in_a_child(folder: str, home: Path, *options: str, **variables: str) -> str:
         [sys.executable, *options, "-c", CHILD, folder, home],
         capture_output=True,
         check=True,
-        timeout=30,
+        timeout=60,
         env={"HOME": str(home), "PATH": "/usr/bin:/bin", **variables},
         text=True,
     ).stdout.strip()

@@ -41,7 +41,7 @@ def interrupted(run: Run, configured: tuple[Path, Path]) -> tuple[Snapshot, Snap
     assert run("backup", "create", "v1").exit_code == 0
     (configured[0] / "hooks" / "guard_bash.py").unlink()
     damaged = snapshot(configured[0])
-    killed = subprocess.run([sys.executable, "-c", _KILLED], capture_output=True, timeout=30, check=False)
+    killed = subprocess.run([sys.executable, "-c", _KILLED], capture_output=True, timeout=60, check=False)
     assert (killed.returncode, killed.stderr) == (9, b"")
     return intact, damaged
 

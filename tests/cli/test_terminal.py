@@ -73,7 +73,7 @@ def test_help_imports_nothing_that_is_slow() -> None:
         "heavy = {'rich', 'mcp', 'pydantic', 'anyio', 'asyncio', 'stravinsky_rollback_mcp.service'}\n"
         "sys.stderr.write(', '.join(heavy & set(sys.modules)))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -260,7 +260,7 @@ def test_characters_that_the_output_cannot_hold_are_escaped(configured: tuple[Pa
         ],
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
         capture_output=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, b"")

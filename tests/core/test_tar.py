@@ -138,12 +138,12 @@ def test_gnu_tar_extracts_the_same_tree(tmp_path: Path) -> None:
     file.write_bytes(archive())
     out = tmp_path / "out"
     out.mkdir()
-    subprocess.run(["tar", "-xpf", file, "-C", out], check=True, timeout=20, capture_output=True)
+    subprocess.run(["tar", "-xpf", file, "-C", out], check=True, timeout=60, capture_output=True)
     found = {name: value for name, value in snapshot(out).items() if name}
     assert found == {
         name: ("folder", mode, b"") if content is None else ("file", mode, content) for name, mode, content in MEMBERS
     }
-    listed = subprocess.run(["tar", "-tvf", file, "--full-time"], check=True, timeout=20, capture_output=True).stdout
+    listed = subprocess.run(["tar", "-tvf", file, "--full-time"], check=True, timeout=60, capture_output=True).stdout
     assert b"1970-01-01" in listed
 
 
@@ -189,7 +189,7 @@ def test_pax_headers_are_refused() -> None:
 def test_owners_modes_and_times_are_ignored(tmp_path: Path) -> None:
     """Hostile input: what GNU tar writes of them, and what is no number at all; the manifest has what counts."""
     (tmp_path / "a").write_text("x", encoding="utf-8")
-    made = subprocess.run(["tar", "-cC", tmp_path, "a"], check=True, timeout=20, capture_output=True).stdout
+    made = subprocess.run(["tar", "-cC", tmp_path, "a"], check=True, timeout=60, capture_output=True).stdout
     expected = tar.Member(name=b"a", type=b"0", size_bytes=1)
     assert tar.parse(made[: tar.BLOCK]) == expected
     for offset, content in (

@@ -145,7 +145,7 @@ def test_threads_share_one_object(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=20)
+        thread.join()
     assert troubles == []
     assert log.verify(complete=True).events == 40
 

@@ -480,7 +480,7 @@ def as_ordinary_user(script: str, folder: Path, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", f"{imports}\n{drop}{body}", *arguments],
         capture_output=True,
-        timeout=30,
+        timeout=60,
         check=False,
         text=True,
     )

@@ -675,6 +675,6 @@ def kill_at(case: Case, number: int) -> int:
     tests = str(Path(__file__).resolve().parent.parent)
     environ = {**os.environ, "HOME": str(case.world.home), "PYTHONPATH": tests, "PYTHONDONTWRITEBYTECODE": "1"}
     child = subprocess.run(
-        [sys.executable, "-c", code, arguments], env=environ, cwd=case.world.project, check=False, timeout=30
+        [sys.executable, "-c", code, arguments], env=environ, cwd=case.world.project, check=False, timeout=60
     )
     return child.returncode
