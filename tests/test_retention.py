@@ -19,6 +19,7 @@ from stravinsky_rollback_mcp import config
 from stravinsky_rollback_mcp.core.model import Actor, AuditRecord, BackupKind, BackupStatus, EventStatus, EventType
 from stravinsky_rollback_mcp.core.model import MadeBy as By
 from stravinsky_rollback_mcp.core.outcome import Backup, BackupCreated
+from stravinsky_rollback_mcp.disk import shelf as shelves
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service import Caller, Consent, RollbackService
@@ -192,6 +193,26 @@ def test_a_restore_makes_its_safety_backup_whatever_the_limits(shelf: Callable[.
     at.undo()
     assert (at.hooks / "guard.py").read_text(encoding="utf-8") == "edited\n"
     assert at.records(EventType.PRUNED) == []
+
+
+def test_a_page_opens_no_manifest_but_those_on_it(shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are stored; and a creation reads each that there is once, where it was not read before."""
+    at = shelf()
+    for version in ("v1", "v2", "v3", "v4", "v5"):
+        at.backup(version)
+    read: list[str] = []
+    honest = shelves.read_file
+
+    def noted(path: str, limit_bytes: int) -> bytes:
+        read.append(path.split("/")[-2])
+        return honest(path, limit_bytes)
+
+    monkeypatch.setattr(shelves, "read_file", noted)
+    fresh = shelf()
+    fresh.call("list_backups", limit=2)
+    assert read == ["v5", "v4"]
+    fresh.backup("v6")
+    assert sorted(read[2:]).count("v1") == 1
 
 
 # --- who may push out whom -----------------------------------------------------------------------------------------
