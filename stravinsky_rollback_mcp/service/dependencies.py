@@ -34,12 +34,13 @@ def needs(desk: Desk, picture: Picture, hooks: Iterable[Hook], scripts: Mapping[
         syntax = None if script is None else script.syntax.get("python")
         if script is None or python is None or not program or syntax is None or (python, script.path) in found:
             continue
-        if program not in known:
-            known[program] = interpreters.importable(program, desk.view.home)
-        names = known[program]
-        missing = set(syntax.imports) - (interpreters.STANDARD if names is None else names)
+        missing = set(syntax.imports) - interpreters.STANDARD
         if missing:
             missing -= _beside(picture, script.path)
+        if missing and program not in known:
+            known[program] = interpreters.importable(program, desk.view.home)
+        names = known.get(program)
+        missing -= names or frozenset()
         is_known = names is not None and not syntax.moves_path
         found[python, script.path] = Imports(missing=tuple(sorted(missing)), is_known=is_known)
     absent = frozenset(word for word, path in programs.items() if path is None)
