@@ -13,6 +13,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -425,13 +426,17 @@ class Swapper:
         self.secret = Path()
         self.did = 0
         self.times = 0
+        self.spared = 0
 
     def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
-        """Strike when exactly that folder is opened as a folder."""
+        """Strike when exactly that folder is opened as a folder, the first few times apart."""
         if event != "open" or self.folder is None or arguments[0] != self.folder.name or self.did >= self.times:
             return
         flags = arguments[2]
         if isinstance(flags, int) and flags & os.O_DIRECTORY:
+            self.spared -= 1
+            if self.spared >= 0:
+                return
             self.did += 1
             folder, self.folder = self.folder, None  # what is done here must not come back to here
             aside = folder.with_name("aside")
@@ -448,12 +453,13 @@ _hooked: list[bool] = []
 
 
 @contextmanager
-def swapping(folder: Path, secret: Path, times: int) -> Generator[Swapper]:
+def swapping(folder: Path, secret: Path, times: int, spared: int = 0) -> Generator[Swapper]:
     """The swapper, armed."""
     if not _hooked:
         sys.addaudithook(_swapper)
         _hooked.append(True)
     _swapper.folder, _swapper.secret, _swapper.did, _swapper.times = folder, secret, 0, times
+    _swapper.spared = spared
     try:
         yield _swapper
     finally:
@@ -461,15 +467,26 @@ def swapping(folder: Path, secret: Path, times: int) -> Generator[Swapper]:
 
 
 def test_row_44_a_folder_swapped_for_a_link_is_not_followed(attacker: Attacker, home: Path) -> None:
-    """In mid-walk, between look and open: refused, and not one byte behind the link gets into the store."""
+    """Between look and open, at each opening: refused, or a link is what is found; not one byte behind it is stored."""
     build(home / "private", {"patterns.py": SECRET * 100})
     folder = attacker.user / "hooks" / "lib"
-    with swapping(folder, home / "private", 1) as swapper:
-        attacker.refused("unsafe_path", "create_backup", {"version": "v2"})
-    assert swapper.did == 1
-    assert folder.is_symlink()
-    assert SECRET not in stored(home)
-    assert not (attacker.backups / "v2").exists()
+    refusals = 0
+    for opened in count():
+        with swapping(folder, home / "private", 1, spared=opened) as swapper:
+            result = attacker.raw("create_backup", {"version": f"at-{opened}"})
+        if not swapper.did:
+            break
+        assert folder.is_symlink()
+        assert SECRET not in stored(home)
+        if result.is_error:
+            refusals += 1
+            assert "unsafe_path" in str(result.content)
+            assert not (attacker.backups / f"at-{opened}").exists()
+        folder.unlink()
+        folder.with_name("aside").rename(folder)
+    assert refusals > 0
+    folder.rename(attacker.user / "away")
+    folder.symlink_to(home / "private")
     attacker.call("create_backup", version="v2")
     assert SECRET not in stored(home), "once it stands still a link is recorded as one"
     folder.unlink()

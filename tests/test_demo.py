@@ -49,6 +49,7 @@ def test_demo_proves_every_step_and_leaves_nothing(scratch: Path, home: Path) ->
     assert snapshot(home) == {b"": ("folder", 0o755, b"")}
 
 
+@pytest.mark.long
 def test_demo_keeps_what_it_made_when_asked(scratch: Path) -> None:
     """``--keep`` is for who wants to look."""
     done = _demo(scratch, "--keep")

@@ -141,6 +141,7 @@ def test_the_environment_never_switches_off_what_protects() -> None:
     guards = {key for key in DEFAULTS if policy.is_ignored_from_environment(key, value=False)}
     assert guards == {
         "backup.verify_on_creation",
+        "safety.fail_safe_on_backup_error",
         "update.pre_update_checks_enabled",
         "update.post_update_verification_enabled",
         "update.auto_rollback_on_failure",
