@@ -7,6 +7,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.disk.audit import AuditLog
 from stravinsky_rollback_mcp.disk.lock import exclusive
 from stravinsky_rollback_mcp.errors import Code, RollbackError
-from stravinsky_rollback_mcp.service import Consent
+from stravinsky_rollback_mcp.service import Consent, RollbackService
 
 
 @pytest.fixture
@@ -73,10 +74,11 @@ def audited(world: World) -> None:
 # Performs argv[3] random operations on the world argv[1]; prints what each ended with.
 MIXER = """
 import json, random, sys
+from dataclasses import replace
 from pathlib import Path
 from support.crash import PERSON, World
 from stravinsky_rollback_mcp.errors import RollbackError
-from stravinsky_rollback_mcp.service import Consent
+from stravinsky_rollback_mcp.service import Consent, RollbackService
 
 world = World(Path(sys.argv[1]))
 chance = random.Random(int(sys.argv[2]))
@@ -174,12 +176,15 @@ def test_row_58_the_second_is_busy_within_the_time_allowed(world: World) -> None
     """Bounded: whoever waits in vain is told who holds the store, nothing changes, and readers do not wait at all."""
     before_rollback(world)
     before = world.fingerprint()
+    config = world.config()
+    safety = replace(config.policy.safety, lock_timeout_seconds=0)
+    hasty = RollbackService(replace(config, policy=replace(config.policy, safety=safety)))
     with exclusive(str(world.store / "lock"), Files(), timeout_seconds=0, holder="mcp_client claude-code"):
         for request in (
             lambda: world.service().create_backup(PERSON, version="v2"),
-            lambda: world.service().rollback_to(PERSON, version="v1", consent=Consent()),
-            lambda: world.service().undo(PERSON, consent=Consent()),
-            lambda: world.service().resume(PERSON),
+            lambda: hasty.rollback_to(PERSON, version="v1", consent=Consent()),
+            lambda: hasty.undo(PERSON, consent=Consent()),
+            lambda: hasty.resume(PERSON),
         ):
             with pytest.raises(RollbackError) as caught:
                 world.run(request())
