@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.audit_log import Tamper, cut, delete, exchange, insert, insert_garbage
 
 from stravinsky_rollback_mcp.core.codec import chain
 from stravinsky_rollback_mcp.core.model import (
@@ -43,8 +44,6 @@ DRAFT = AuditDraft(
     project=None,
     version="v1",
 )
-
-Tamper = Callable[[list[bytes], int], list[bytes]]
 
 
 def moment(number: int) -> str:
@@ -191,34 +190,6 @@ def rewrite_from(lines: list[bytes], at: int) -> list[bytes]:
     return [*lines[:at], *rewritten]
 
 
-def delete(lines: list[bytes], at: int) -> list[bytes]:
-    """Take one record out."""
-    return [*lines[:at], *lines[at + 1 :]]
-
-
-def insert(lines: list[bytes], at: int) -> list[bytes]:
-    """Put a copy of a record behind itself."""
-    return [*lines[: at + 1], lines[at], *lines[at + 1 :]]
-
-
-def insert_garbage(lines: list[bytes], at: int) -> list[bytes]:
-    """Put a line that is no record before one."""
-    return [*lines[:at], b"{}", *lines[at:]]
-
-
-def swap(lines: list[bytes], at: int) -> list[bytes]:
-    """Exchange a record with the one after it, the last with the first."""
-    after = (at + 1) % len(lines)
-    changed = list(lines)
-    changed[at], changed[after] = lines[after], lines[at]
-    return changed
-
-
-def cut(lines: list[bytes], at: int) -> list[bytes]:
-    """Keep the first records alone."""
-    return lines[:at]
-
-
 FIRST_BAD: dict[Tamper, Callable[[int], int]] = {
     edit: lambda at: at + 1,
     edit_and_hash: lambda at: min(at + 2, EVENTS),  # its successor no longer follows; the last differs from the head
@@ -226,7 +197,7 @@ FIRST_BAD: dict[Tamper, Callable[[int], int]] = {
     delete: lambda at: at + 1,
     insert: lambda at: at + 2,
     insert_garbage: lambda at: at + 1,
-    swap: lambda at: at + 1 if at < EVENTS - 1 else 1,
+    exchange: lambda at: at + 1 if at < EVENTS - 1 else 1,
     cut: lambda at: at + 1,
 }
 
