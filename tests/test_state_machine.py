@@ -587,6 +587,17 @@ def test_states_that_were_pruned_are_passed_over_by_their_names(tmp_path: Path) 
         life.teardown()
 
 
+def test_a_state_that_is_live_already_is_no_step_that_retention_counts(tmp_path: Path) -> None:
+    """Found by a random life: the first backup of a project says more, not other things, than what it saw before."""
+    Lives.folder = tmp_path
+    with start_blocking_portal() as Lives.portal:
+        life = Lives()
+        life.first([("a", "user", content, False) for content in ("x\n", "y\n", "x\n")])
+        life.work("b", "user", "x\n", is_named=False)
+        life.work("a", "a", "x\n", is_named=False)
+        life.teardown()
+
+
 @pytest.mark.long
 def test_two_thousand_random_lives_agree_with_the_model(tmp_path: Path) -> None:
     """Enough lives for rare orders of events; the count is printed."""

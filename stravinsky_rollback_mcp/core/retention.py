@@ -100,13 +100,18 @@ def holds_of(owner: Owner, digests: Mapping[str, str]) -> frozenset[Held]:
 def within_undo(known: Timeline, owner: Owner, held: frozenset[Held], steps: int) -> frozenset[Held]:
     """The trees that some backup holds and that so many steps of undo, or of redo, of one view may ask for."""
     needed: set[Held] = set()
-    # The state that the view is at comes back when something else has changed it, so it is no step yet.
-    ways = ((known.states[known.cursor :: -1], steps + 1), (known.states[known.cursor + 1 :], steps))
-    for states, left in ways if known.states else ():
+    if not known.states:
+        return frozenset()
+    # The state that the view is at comes back when something else has changed it, and is no step yet.
+    for states in (known.states[known.cursor :: -1], known.states[known.cursor + 1 :]):
+        here, left = known.states[known.cursor].digests, steps
         for state in states:
             trees = holds_of(owner, state.digests)
             needed |= trees & held
-            left -= trees <= held  # noqa: PLW2901 - undo passes over what no backup holds, and that is no step
+            # Undo passes over what no backup holds, and over what is as it is already: neither is a step.
+            if trees <= held and not state.equals(here):
+                here = {**here, **state.digests}
+                left -= 1
             if not left:
                 break
     return frozenset(needed)
