@@ -195,6 +195,7 @@ def test_swallowing_a_refusal_does_not_help(tmp_path: Path, home: Path) -> None:
     shutil.copy(REPOSITORY / "tests" / "conftest.py", folder)
     (folder / "test_offenders.py").write_text(OFFENDERS.replace("REAL_HOME", str(home)), encoding="utf-8")
     settings = ["-n0", f"--rootdir={folder}", f"-c{REPOSITORY / 'pyproject.toml'}", "-pno:cacheprovider"]
+    settings.append(f"--basetemp={tmp_path / 'nested'}")  # else it would close the folder of all runs to other users
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--tb=no", *settings, str(folder)],
         capture_output=True,
