@@ -517,6 +517,31 @@ def test_row_44_a_slot_is_filled_by_handle(attacker: Attacker, home: Path) -> No
     assert snapshot(attacker.user) == live
 
 
+def test_row_48_a_target_swapped_for_a_link_is_put_back_as_the_link(attacker: Attacker, home: Path) -> None:
+    """Between the last look and the exchange: nothing behind the link is read or written, and the link stays theirs."""
+    (attacker.user / "hooks" / "lib" / "patterns.py").write_text("changed\n", encoding="utf-8")
+    build(home / "private", {"mine.txt": "mine\n"})
+    private = snapshot(home / "private")
+    did: list[str] = []
+
+    def strike(operation: str, path: str) -> None:
+        if operation == "renameat2" and Path(path).name == "hooks" and not did:
+            did.append(path)
+            Path(path).rename(home / "away")
+            Path(path).symlink_to(home / "private")
+
+    with attacker_in(home, attacker.project, Files(observe=strike)) as other:
+        before = snapshot(attacker.user)
+        result = other.raw("rollback_to", {"version": "v1"})
+        assert did
+        assert "state_changed: ~/.claude/hooks was changed by something else" in str(result.content)
+        assert snapshot(home / "private") == private
+        assert os.readlink(attacker.user / "hooks") == str(home / "private")
+        (attacker.user / "hooks").unlink()
+        (home / "away").rename(attacker.user / "hooks")
+        assert snapshot(attacker.user) == before
+
+
 # --- names and bytes -----------------------------------------------------------------------------------------------
 
 ODD_NAMES: tuple[bytes, ...] = (

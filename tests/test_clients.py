@@ -463,7 +463,7 @@ def deny_everything(claude: ClaudeCode, script: str) -> None:
     settings.write_text(json.dumps(content), encoding="utf-8")
 
 
-def test_unlock_brings_a_session_back_in_which_every_tool_is_denied(registered: ClaudeCode) -> None:
+def test_row_105_unlock_brings_a_session_back_in_which_every_tool_is_denied(registered: ClaudeCode) -> None:
     """Threat model, row 105: no tool, ours included, until a person types what the instructions say."""
     twin = [sys.executable, "-c", "from stravinsky_rollback_mcp.cli import main; main()"]
     guard = registered.home / ".claude" / "hooks" / "guard_all.py"

@@ -685,7 +685,7 @@ def test_drift_of_settings_names_the_keys(session: Session, live: Live) -> None:
     assert item["keys"] == []
 
 
-def test_an_overwritten_restore_is_told_with_every_answer_and_refusal(
+def test_row_57_an_overwritten_restore_is_told_with_every_answer_and_refusal(
     session: Session, live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Threat model, row 57: the running session wrote its stale copy back; nobody has to ask for it."""

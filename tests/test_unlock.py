@@ -47,7 +47,7 @@ def add_guard(world: World, command: str, *, before: int = 0) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("content", [None, "if then fi (\n"])
-def test_a_missing_or_broken_script_comes_back_from_the_newest_backup_in_which_it_works(
+def test_row_105_a_missing_or_broken_script_comes_back_from_the_newest_backup_in_which_it_works(
     world: World, content: str | None
 ) -> None:
     """Newer backups that hold the broken state are passed over, and nothing else is touched."""

@@ -100,7 +100,7 @@ def test_settings_show_every_key_and_harmless_values() -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["user.settings", "project.local_settings", "project.mcp"])
-def test_no_secret_of_settings_is_shown(content: object, name: str) -> None:
+def test_row_64_no_secret_of_settings_is_shown(content: object, name: str) -> None:
     """Environment, headers, helpers, tokens, addresses, arguments: wherever a secret may stand (threat model)."""
     text = "\n".join(shown(content, TARGETS[name]))
     assert SECRET not in text.replace(f'"command": "{SECRET}" ***', "")

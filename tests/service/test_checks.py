@@ -127,7 +127,7 @@ def refusal(world: World, consent: Consent) -> RollbackError:
     return refused.value
 
 
-def test_what_would_lock_the_session_is_asked(world: World) -> None:
+def test_row_56_what_would_lock_the_session_is_asked(world: World) -> None:
     """Contract, Consent: a hook whose failure denies every tool, unless it locks already."""
     settings(world, LOCKING)
     world.run(world.service().create_backup(PERSON, version="locking"))
