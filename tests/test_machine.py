@@ -33,7 +33,6 @@ from support.tree import Link, build, snapshot
 from stravinsky_rollback_mcp.core.outcome import Restored
 from stravinsky_rollback_mcp.disk.atomic import Files
 from stravinsky_rollback_mcp.errors import Code, RollbackError
-from stravinsky_rollback_mcp.service import restore
 
 pytestmark = pytest.mark.long
 
@@ -127,12 +126,8 @@ def test_a_full_disk_refuses_or_the_operation_stands(
 ) -> None:
     """With nothing left, then a little more each time, until it passes: old or new, and everything usable again."""
     require("mount")
-    # Asked beforehand, a restore is refused with room to spare; here the disk is to fill up in the middle of it.
-
-    def is_enough(_: object) -> None:
-        """Whatever was found."""
-
-    monkeypatch.setattr(restore, "_require_room", is_enough)
+    # Asked beforehand, both are refused with room to spare; here the disk is to fill up in the middle of them.
+    monkeypatch.setattr("stravinsky_rollback_mcp.core.checks.disk_space._judged", lambda _: None)
     options, fill, step = FULL[kind]
     (root / "live").mkdir()
     states: Counter[str] = Counter()
