@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.crash import (
@@ -35,6 +36,7 @@ from stravinsky_rollback_mcp.disk.audit import AuditLog
 from stravinsky_rollback_mcp.disk.lock import exclusive
 from stravinsky_rollback_mcp.errors import Code, RollbackError
 from stravinsky_rollback_mcp.service import Consent, RollbackService
+from stravinsky_rollback_mcp.service.desk import Desk, Known
 
 
 @pytest.fixture
@@ -67,6 +69,39 @@ def audited(world: World) -> None:
     assert not [path for path in world.fingerprint() if ".stravinsky-" in path]
     listed = world.run(world.service().verify_backups(PERSON)).backups
     assert {backup.status for backup in listed} == {BackupStatus.INTACT}
+
+
+def test_row_60_a_backup_that_retention_removes_meanwhile_is_not_damaged(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look for backups and the reading of one: it is left out, or told as not found; no other is hidden."""
+    alternating(world)
+    away = world.root / "away"
+    honest = Desk.known
+
+    def known_before(desk: Desk) -> Known:
+        found = honest(desk)
+        if not away.exists():
+            (world.store / "backups" / "v1").rename(away)
+        return found
+
+    def read(use_case: str, **given: object) -> Any:
+        with monkeypatch.context() as between:
+            between.setattr(Desk, "known", known_before)
+            try:
+                return world.run(getattr(world.service(), use_case)(PERSON, **given))
+            finally:
+                away.rename(world.store / "backups" / "v1")
+
+    assert "v1" in {backup.version for backup in world.run(world.service().list_backups(PERSON)).backups}
+    for listed in (read("list_backups"), read("list_backups", detail=True), read("verify_backups")):
+        assert {backup.status for backup in listed.backups} == {BackupStatus.INTACT}
+        assert "v2" in {backup.version for backup in listed.backups}
+        assert "v1" not in {backup.version for backup in listed.backups}
+    for use_case in ("show_backup", "verify_backups"):
+        with pytest.raises(RollbackError) as refused:
+            read(use_case, version="v1")
+        assert refused.value.code is Code.NOT_FOUND
 
 
 # -- many writers ---------------------------------------------------------------------------------------------------

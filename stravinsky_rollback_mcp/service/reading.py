@@ -1,6 +1,6 @@
 """Use cases that change nothing: listing, showing, verifying, asking the audit. They take no lock."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from stravinsky_rollback_mcp.core.codec.journal import Journal
@@ -81,11 +81,12 @@ def list_backups(
     before = _sequence(cursor)
     size = min(limit, _MAX_DETAILED) if detail else limit
     page = [item for item in ordered if before is None or item.place < before]
-    backups = tuple(_described(desk, known, item, detail=detail) for item in page[:size])
+    backups = _all_described(desk, known, page[:size], detail=detail)
+    gone = len(page[:size]) - len(backups)
     more = len(page) > size
     return BackupList(
         summary=_list_summary(
-            len(ordered),
+            len(ordered) - gone,
             current,
             has_other=not all_projects and len(known.backups) > len(ordered),
             quarantined=sum(item.is_quarantined for item in ordered),
@@ -94,7 +95,7 @@ def list_backups(
         notices=of_a_glance(desk, known, seen),
         backups=backups,
         next_cursor=str(page[size - 1].place) if more else None,
-        total=len(ordered),
+        total=len(ordered) - gone,
         current=current,
         user_root=desk.shown(desk.view.user_root),
         project_root=None if desk.view.project_root is None else desk.shown(desk.view.project_root),
@@ -179,8 +180,19 @@ def _below(trees: Mapping[str, tuple[Entry, ...]], part: Part) -> tuple[Entry, .
     )
 
 
-def _described(desk: Desk, known: Known, item: Listed, *, detail: bool, proven: Proven | None = None) -> Backup:
-    """A backup as callers see it, damaged ones included; where ``proven`` is given, it is read back whole."""
+def _all_described(
+    desk: Desk, known: Known, items: Iterable[Listed], *, detail: bool, proven: Proven | None = None
+) -> tuple[Backup, ...]:
+    """The backups as callers see them, but for those that another process has removed since they were looked for."""
+    found = (_described(desk, known, item, detail=detail, proven=proven) for item in items)
+    return tuple(backup for backup in found if backup is not None)
+
+
+def _described(desk: Desk, known: Known, item: Listed, *, detail: bool, proven: Proven | None = None) -> Backup | None:
+    """A backup as callers see it, damaged ones included; where ``proven`` is given, it is read back whole.
+
+    None where it is not there any more: readers hold no lock, and retention may come in between.
+    """
     if item.is_quarantined:
         return _unusable(desk, item, BackupStatus.QUARANTINED, desk.quarantine.problems(item.version))
     found = None if detail or proven is not None else as_recorded(desk, item.record, item.version, item.changed)
@@ -189,6 +201,10 @@ def _described(desk: Desk, known: Known, item: Listed, *, detail: bool, proven: 
     try:
         opened = open_authentic(desk, known, item.version)
     except RollbackError as error:
+        if error.code is Code.NOT_FOUND:
+            if item.version not in desk.quarantine.versions():
+                return None
+            return _described(desk, known, replace(item, is_quarantined=True), detail=detail)
         is_newer = error.code is Code.UNSUPPORTED_VERSION
         status = BackupStatus.UNSUPPORTED if is_newer else BackupStatus.DAMAGED
         return _unusable(desk, item, status, (f"{error.code}: {error.message}",))
@@ -235,6 +251,8 @@ def show_backup(desk: Desk, version: str) -> Verified:
     known = desk.known()
     version = version_of(desk, known, version)
     backup = _described(desk, known, _one(desk, known, version), detail=True)
+    if backup is None:
+        raise not_found(desk, known, version)
     return _verified((backup,), f"Backup {version} is {backup.status}.")
 
 
@@ -254,7 +272,9 @@ def verify_backups(desk: Desk, version: str | None) -> Verified:
     else:
         chosen = [_one(desk, known, version_of(desk, known, version))]
     proven: Proven = set()
-    backups = tuple(_described(desk, known, item, detail=False, proven=proven) for item in chosen)
+    backups = _all_described(desk, known, chosen, detail=False, proven=proven)
+    if version is not None and not backups:
+        raise not_found(desk, known, version)
     aside = sum(1 for backup in backups if backup.status is BackupStatus.QUARANTINED)
     bad = sum(1 for backup in backups if backup.status is not BackupStatus.INTACT) - aside
     found = "all intact" if not bad else f"{bad} damaged"
