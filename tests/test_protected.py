@@ -37,7 +37,7 @@ def of_both(word: str) -> dict[str | bytes, Entry]:
         "agents": {"reviewer.md": text, f"{word}.md": text},
         "skills": {
             "deploy": {"SKILL.md": text, "run.sh": File(f"#!/bin/sh\necho {word}\n", 0o755)},
-            "linked": Link("../../shared/skill"),
+            "linked": Link("../../common/skill"),
             "synced": {"fetched": {"SKILL.md": "fetched\n"}},
             "node_modules": {"m.js": "m\n"},
         },

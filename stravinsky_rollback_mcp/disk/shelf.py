@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from stravinsky_rollback_mcp.core.codec import manifest as manifest_codec
 from stravinsky_rollback_mcp.disk.content import ChangedWhileReadError, open_regular, read_all, read_file
 from stravinsky_rollback_mcp.disk.memory import Stamp, stamp_of
+from stravinsky_rollback_mcp.disk.watch import FRESH_NS
 from stravinsky_rollback_mcp.errors import RollbackError
 
 MANIFEST = "manifest.json"
 PINNED = "pinned"
-# File systems tell time in steps of up to 10 ms: behind a stamp as fresh as this, another change could hide.
-_FRESH_NS = 50_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +102,7 @@ class Shelf:
         except (RollbackError, ChangedWhileReadError):
             return ""
         sha256 = hashlib.sha256(content).hexdigest()
-        if max(status.st_mtime_ns, status.st_ctime_ns) < found.looked_at_ns - _FRESH_NS:
+        if max(status.st_mtime_ns, status.st_ctime_ns) < found.looked_at_ns - FRESH_NS:
             self._read[found.version] = (stamp, sha256)
         return sha256
 

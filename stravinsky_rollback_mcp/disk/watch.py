@@ -21,7 +21,7 @@ _FORMAT = 1
 _MAX_BYTES = 64 << 20
 _VARIABLES = frozenset({"HOME", "CLAUDE_CONFIG_DIR"})
 # File systems tell time in steps of up to 10 ms: behind a stamp as fresh as this, another change could hide.
-_FRESH_NS = 50_000_000
+FRESH_NS = 50_000_000
 
 
 def watch_of(environ: Mapping[str, str]) -> str:
@@ -98,7 +98,7 @@ def remember(watch: str, files: "Files", view: "View", seen: Iterable["Scan"], v
         if not found.signature:
             absent.append(path)
         for below, *stamp in found.signature:
-            if max(stamp[-2:]) >= began_ns - _FRESH_NS:
+            if max(stamp[-2:]) >= began_ns - FRESH_NS:
                 return
             (entries if below else tops).append((f"{path}/{below}" if below else path, *stamp))
     if any(os.path.lexists(path) for path in absent):

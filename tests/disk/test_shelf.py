@@ -48,7 +48,7 @@ def test_an_unchanged_manifest_is_read_once(tmp_path: Path, reads: list[str], mo
     assert made.is_as_recorded(made.look("v1"), DIGEST, SIZES)
     assert made.is_as_recorded(made.look("v1"), DIGEST, SIZES)
     assert len(reads) == 2, "it had just been made"
-    monkeypatch.setattr(shelf, "_FRESH_NS", -3_600_000_000_000)
+    monkeypatch.setattr(shelf, "FRESH_NS", -3_600_000_000_000)
     for _ in range(3):
         assert made.is_as_recorded(made.look("v1"), DIGEST, SIZES)
     assert len(reads) == 3

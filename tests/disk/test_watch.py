@@ -30,7 +30,7 @@ def _in_a_hook(home: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch) -> str:
     """What a hook has kept, as if the last change before it were old."""
-    monkeypatch.setattr("stravinsky_rollback_mcp.disk.watch._FRESH_NS", -(10**12))
+    monkeypatch.setattr("stravinsky_rollback_mcp.disk.watch.FRESH_NS", -(10**12))
     done = CliRunner().invoke(main, ["hook"], input=b"{}")
     assert (done.exit_code, done.output) == (0, "")
     path = watch_of(os.environ)
